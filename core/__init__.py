@@ -1,0 +1,3 @@
+"""The ground floor: no SLURM, no web, no terminal."""
+
+DISTRIBUTION = "rewardsweep"

@@ -1,0 +1,154 @@
+"""Registries: the seams through which components enter.
+
+A component is a *kind* (``head``, ``loss``, ...), a *name*, a typed configuration (a pydantic model that lives in a module
+without torch) and an implementation named by a string ``"module:attribute"`` that is imported only when used. That is how
+``sweep plan`` validates every field of every component and imports no torch.
+
+Components come from three places: our own light ``config`` modules (:data:`BUILTIN`), entry points ``rewardsweep.heads``,
+``rewardsweep.losses`` etc. of installed distributions, and files listed under ``code:`` of a sweep definition, which call
+:func:`register` when they are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from core.errors import DefinitionError, Place, SweepError, UsageError, nearest
+
+KINDS = ("source", "backbone", "paradigm", "head", "loss", "benchmark", "baseline")
+
+BUILTIN = ("core.data.config", "core.models.config", "core.training.config", "core.evaluation.config")
+"""Light modules (no torch) whose import registers the components that ship with the project."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One registered component; ``implementation`` is ``"module:attribute"``."""
+
+    kind: str
+    name: str
+    config: type[BaseModel]
+    implementation: str
+
+    def load(self) -> Any:
+        """Import and return the implementation."""
+        module, _, attribute = self.implementation.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+_components: dict[tuple[str, str], Component] = {}
+_loaded = False
+
+
+def register(kind: str, name: str, config: type[BaseModel], implementation: str) -> None:
+    """Add a component. Registering the same name twice with another implementation is an error.
+
+    Raises:
+        UsageError: the kind is unknown, or the name is taken by another implementation.
+    """
+    if kind not in KINDS:
+        raise UsageError("unknown kind of component", found=kind, allowed=KINDS, nearest=nearest(kind, KINDS))
+    component = Component(kind, name, config, implementation)
+    known = _components.get((kind, name))
+    if known is not None and known.implementation != implementation:
+        raise UsageError(
+            f"the {kind} {name!r} is registered already",
+            found=implementation,
+            allowed=f"another name; {name!r} is {known.implementation}",
+        )
+    _components[(kind, name)] = component
+
+
+def _load() -> None:
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for module in BUILTIN:
+        importlib.import_module(module)
+    for kind in KINDS:
+        for point in entry_points(group=f"rewardsweep.{'losses' if kind == 'loss' else kind + 's'}"):
+            point.load()
+
+
+def names(kind: str) -> list[str]:
+    """The names registered for a kind, sorted."""
+    _load()
+    return sorted(name for known, name in _components if known == kind)
+
+
+def components(kind: str) -> Iterator[Component]:
+    """All components of a kind, by name."""
+    for name in names(kind):
+        yield _components[(kind, name)]
+
+
+def has(kind: str, name: str) -> bool:
+    """Whether a component of this kind and name is registered."""
+    _load()
+    return (kind, name) in _components
+
+
+def get(kind: str, name: str) -> Component:
+    """The component of this kind and name.
+
+    Raises:
+        DefinitionError: no such component; it names the registered ones and the nearest.
+    """
+    _load()
+    component = _components.get((kind, name))
+    if component is None:
+        allowed = names(kind)
+        raise DefinitionError(f"unknown {kind}", found=name, allowed=allowed, nearest=nearest(name, allowed))
+    return component
+
+
+def load_code(files: list[Path]) -> None:
+    """Import the user's own component files (``code:`` of a definition), each under its stem as module name.
+
+    Raises:
+        DefinitionError: a file is missing, does not parse, fails when it is imported, or has the name of a module that is loaded.
+    """
+    for file in files:
+        name = file.stem
+        if not file.is_file():
+            raise DefinitionError("a file listed under `code` does not exist", found=str(file))
+        if not name.isidentifier():
+            raise DefinitionError("a file under `code` must be named like a Python module", found=file.name)
+        known = sys.modules.get(name)
+        if known is not None and not _same_file(Path(getattr(known, "__file__", "") or ""), file):
+            raise DefinitionError("a file under `code` has the name of a module that is loaded already", found=file.name)
+        if known is not None:
+            continue
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            del sys.modules[name]
+            raise DefinitionError(f"{file.name} does not parse: {error.msg}", place=f"{file}:{error.lineno}") from error
+        except SweepError:
+            del sys.modules[name]
+            raise
+        except Exception as error:
+            del sys.modules[name]
+            line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename) == file), None)
+            message = f"{file.name} fails when it is imported: {type(error).__name__}: {error}"
+            raise DefinitionError(message, place=Place(str(file), line)) from error
+
+
+def _same_file(loaded: Path, file: Path) -> bool:
+    """Whether a loaded module came from this file, or from another copy of it (a sweep keeps one of each launch)."""
+    return loaded.is_file() and (loaded.resolve() == file.resolve() or loaded.read_bytes() == file.read_bytes())

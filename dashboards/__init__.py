@@ -1,0 +1,3 @@
+"""What people look at: reports, live views, MLflow."""
+
+DISTRIBUTION = "rewardsweep"

@@ -1,0 +1,3 @@
+"""The cluster edge: submission, polling, workers' allocations."""
+
+DISTRIBUTION = "rewardsweep"

@@ -1,0 +1,3 @@
+"""The top floor: the shipped definitions and the command."""
+
+DISTRIBUTION = "rewardsweep"

@@ -1,0 +1,94 @@
+"""The shapes that leave the definition language: a planned trial and the resources that it asks for (pure, no I/O)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Resources of one trial. ``memory`` in GiB, ``time`` in seconds; ``None`` leaves them to the cluster profile."""
+
+    nodes: int = 1
+    gpus: int = 0
+    gpu_type: str | None = None
+    cpus: int | None = None
+    memory: float | None = None
+    time: float | None = None
+
+    @property
+    def key(self) -> str:
+        """A short name, equal for equal shapes: ``1n8g`` or ``1n8g-h100-64G-3600s``."""
+        parts = [f"{self.nodes}n{self.gpus}g"]
+        parts += [str(self.gpu_type)] if self.gpu_type else []
+        parts += [f"{self.cpus}c"] if self.cpus else []
+        parts += [f"{self.memory:g}G"] if self.memory else []
+        parts += [f"{self.time:g}s"] if self.time else []
+        return "-".join(parts)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid, without its seed.
+
+    Attributes:
+        id: the id of its trial with seed 0.
+        cell: its coordinates, ``{path: canonical value or label}``.
+        config: the canonical configuration as JSON, without ``seed``.
+        shape: the resources asked for.
+        score_shape: the resources that its scorings ask for.
+        evaluate: canonical benchmark configurations as JSON.
+    """
+
+    id: str
+    cell: Mapping[str, Any]
+    config: Mapping[str, Any]
+    shape: Shape = field(default_factory=Shape)
+    score_shape: Shape = field(default_factory=Shape)
+    evaluate: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """Cell x seed, ready to run.
+
+    Attributes:
+        id: 32 hex digits, the hash of what the trial computes.
+        cell: the cell's coordinates, ``{path: canonical value or label}``, without the seed.
+        seed: the replicate.
+        config: the canonical ``TrialConfig`` as JSON, execution and place fields included.
+        shape: the resources asked for.
+        score_shape: the resources that its scorings ask for.
+        evaluate: canonical benchmark configurations as JSON, one per scoring asked for.
+    """
+
+    id: str
+    cell: Mapping[str, Any]
+    seed: int
+    config: Mapping[str, Any]
+    shape: Shape = field(default_factory=Shape)
+    score_shape: Shape = field(default_factory=Shape)
+    evaluate: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> str:
+        """One line of ``plan.jsonl``."""
+        line = {item.name: getattr(self, item.name) for item in fields(self)}
+        line.update(shape=asdict(self.shape), score_shape=asdict(self.score_shape))
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, line: str) -> PlannedTrial:
+        """Read one line of ``plan.jsonl``."""
+        value = json.loads(line)
+        value["shape"] = Shape(**value["shape"])
+        value["score_shape"] = Shape(**value["score_shape"])
+        value["evaluate"] = tuple(value["evaluate"])
+        return cls(**value)
+
+
+def cell_name(cell: Mapping[str, Any]) -> str:
+    """The cell as a reader writes it: ``head.layers=2 head.activation=silu``; ``base`` where nothing varies."""
+    return " ".join(f"{path}={value}" for path, value in cell.items()) or "base"

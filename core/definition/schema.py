@@ -1,0 +1,227 @@
+"""The keys of a sweep definition beside ``trial`` (schema 1), each with its type, unit and meaning.
+
+``trial`` has its own schema (:mod:`core.definition.trial`); ``grid``, ``cases`` and ``exclude`` are read by
+:mod:`core.definition.axes`, because what they may hold depends on the paths that they name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
+
+from core import registry
+from core.definition.fields import Section, execution, identity, setting
+from core.definition.plan import Shape
+from core.definition.scalars import DURATIONS, parse_cadence, parse_duration, parse_memory
+from core.definition.trial import PAPER, named
+
+VERSION = 1
+"""Version of the language."""
+
+HANDED_DOWN = ("trial", "validation", "evaluate", "objective", "resources", "checkpoint", "code")
+"""What a base gives to the definitions built on it. Nothing else."""
+
+VARIABLE = ("validation", "evaluate", "objective", "checkpoint", "resources")
+"""Top-level keys that an axis, a case and the command line reach by name, and that ``${...}`` sees."""
+
+
+def _checked(parse: Any, *keep: str) -> AfterValidator:
+    """Keep the text as written after ``parse`` has accepted it (or where it is one of ``keep``)."""
+
+    def check(text: str) -> str:
+        if text not in keep:
+            parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+def _memory(value: Any) -> Any:
+    return parse_memory(value) if isinstance(value, str) else value
+
+
+class ValidationConfig(Section):
+    """Pairs held out of the training sets, the same for every cell."""
+
+    items: int = identity(
+        1000, ge=0, unit="pairs", doc="pairs held out by hash; sets `data.held_out`", source=PAPER + ", section 4.7: 1,000 items"
+    )
+    every: float = execution(
+        0.1,
+        gt=0,
+        le=1,
+        unit="fraction of training",
+        doc="time between validations; identity only where it decides the result (early stop, `checkpoint.select: best`)",
+    )
+
+
+class CheckpointConfig(Section):
+    """How often a trial saves, and what is left of it."""
+
+    every: Annotated[str, _checked(parse_cadence)] = execution(
+        "20min", unit="duration or steps", doc=f"time between checkpoints: {DURATIONS}; or optimiser steps: 50steps"
+    )
+    keep: int = execution(1, ge=1, unit="checkpoints", doc="checkpoints kept while training")
+    after: Literal["weights", "resume"] = execution("weights", doc="what stays at the end: the weights, or the resume state too")
+    select: Literal["last", "best"] = identity("last", doc="which weights are kept: the last, or the best on the validation pairs")
+
+
+class ObjectiveConfig(Section):
+    """The metric that the study optimises."""
+
+    metric: str = setting("validation/accuracy", doc="validation/METRIC, or BENCHMARK/METRIC of a benchmark in `evaluate`")
+    mode: Literal["max", "min"] = setting("max", doc="whether more or less is better")
+
+
+class ShapeConfig(Section):
+    """Resources, each null where nothing is said."""
+
+    nodes: int | None = execution(None, ge=1, unit="nodes", doc="nodes of one trial; null: 1")
+    gpus: int | None = execution(None, ge=0, unit="GPUs", doc="GPUs of one trial, all nodes together; null: 1")
+    gpu_type: str | None = execution(None, doc="type of GPU, as the cluster names it; null: any")
+    cpus: int | None = execution(None, ge=1, unit="cores", doc="CPU cores of one trial; null: the cluster profile's")
+    memory: Annotated[float | None, BeforeValidator(_memory)] = execution(
+        None, gt=0, unit="GiB", doc="memory of one trial (64, 64G, 900M, 1T); null: the cluster profile's"
+    )
+    time: Annotated[str, _checked(parse_duration, "auto")] = execution(
+        "auto", unit="duration", doc=f"wall-clock time: auto, or {DURATIONS}"
+    )
+
+
+class ResourceRuleConfig(ShapeConfig):
+    """Other resources for the cells that match; of several rules the later wins."""
+
+    match: dict[str, Any] = execution(doc="paths and the canonical values that a cell must have; a list means any of them")
+
+
+class ResourcesConfig(ShapeConfig):
+    """Resources of one trial. In a rehearsal no GPU is asked for."""
+
+    when: tuple[ResourceRuleConfig, ...] = execution((), doc="other resources for the cells that match; the later rule wins")
+    score: ShapeConfig = execution(
+        default_factory=ShapeConfig, doc="resources of a scoring; what is not said: 1 node, 1 GPU (0 where the trial has none)"
+    )
+
+
+class SampleConfig(Section):
+    """A part of the cells: those of smallest hash, so that a larger count keeps the earlier choice."""
+
+    count: int = setting(ge=1, unit="cells", doc="how many cells are kept")
+    seed: int = setting(0, ge=0, doc="another seed makes another choice")
+
+
+class ReportedRowConfig(Section):
+    """One row of a paper's table: the numbers printed for a cell of this study, or for an outside model."""
+
+    cell: dict[str, Any] | None = setting(None, doc="paths and canonical values that name exactly one cell")
+    model: str | None = setting(None, doc="an outside model, shown as a row of its own")
+    values: tuple[float | None, ...] = setting(doc="one value per metric, null where none was printed")
+    note: str | None = setting(None, doc="shown beside the row")
+    comparable: bool = setting(True, doc="false: shown, but no difference is computed")
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> ReportedRowConfig:
+        if (self.cell is None) == (self.model is None):
+            raise ValueError("a row names either a `cell` or a `model`")
+        return self
+
+
+class ReportedConfig(Section):
+    """Numbers that one source printed."""
+
+    source: str = setting(doc="where they were printed")
+    note: str | None = setting(None, doc="shown beside every row")
+    metrics: tuple[str, ...] = setting(min_length=1, doc="the metrics of the values, in order")
+    rows: tuple[ReportedRowConfig, ...] = setting(doc="the rows")
+
+
+def _seeds(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return value
+    count = TypeAdapter(Annotated[int, Field(ge=1)]).validate_python(value)
+    return list(range(count))
+
+
+def _distinct(value: tuple[int, ...]) -> tuple[int, ...]:
+    if not value:
+        raise ValueError("at least one seed")
+    if len(set(value)) != len(value):
+        raise ValueError("a seed stands twice")
+    return value
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_seeds), AfterValidator(_distinct)]
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+class DefinitionConfig(Section):
+    """A sweep definition as a whole, schema 1."""
+
+    version: Literal["1"] = setting(doc="version of the language: 1")
+    name: Annotated[str, Field(pattern=f"^{_NAME}$")] = setting(doc="name of the sweep: letters, digits, dot, dash, underscore")
+    project: Annotated[str, Field(pattern=f"^{_NAME}$")] | None = setting(None, doc="the MLflow experiment; null: the name")
+    base: str | None = setting(None, doc="another definition, by name or path, that hands down " + ", ".join(HANDED_DOWN))
+    code: tuple[str, ...] = setting((), doc="files with your own components, relative to this file")
+    description: str | None = setting(None, doc="what the study is about, in words")
+    trial: dict[str, Any] = setting({}, doc="the fixed part of every trial")
+    grid: dict[str, Any] = setting({}, doc="axes by path, each a list of values: every combination is a cell")
+    cases: tuple[dict[str, Any], ...] = setting((), doc="small grids, each combined with `grid`; the cells are the union of all")
+    exclude: tuple[dict[str, Any], ...] = setting((), doc="cells that match every path given are dropped; a list means any of the values")
+    sample: SampleConfig | None = setting(None, doc="keep only some of the cells, chosen by hash")
+    seeds: Seeds = setting((0,), doc="replicates of each cell: a number n means 0 to n-1, or a list")
+    validation: ValidationConfig = setting(default_factory=ValidationConfig, doc="pairs held out of the training sets")
+    evaluate: tuple[Any, ...] = setting((), doc="benchmarks that score every trial, by name or with their own keys")
+    objective: ObjectiveConfig = setting(default_factory=ObjectiveConfig, doc="the metric that the study optimises")
+    checkpoint: CheckpointConfig = setting(default_factory=CheckpointConfig, doc="how often a trial saves, and what is left of it")
+    resources: ResourcesConfig = setting(default_factory=ResourcesConfig, doc="what a trial asks of the cluster")
+    reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
+
+
+def validate_evaluate(value: Any) -> tuple[BaseModel, ...]:
+    """The benchmark configurations of an ``evaluate`` list.
+
+    Raises:
+        ValueError: not a list of names or mappings with a name, or a name stands twice.
+    """
+    if not isinstance(value, list | tuple):
+        raise ValueError("`evaluate` is a list of benchmarks")
+    out: list[BaseModel] = []
+    for index, entry in enumerate(value):
+        given = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(given, dict) or not isinstance(given.get("name"), str):
+            raise ValueError("a benchmark is a name, or a mapping with a `name`")
+        out.append(named(index, registry.get("benchmark", given["name"]).config, given))
+    names = [getattr(benchmark, "name", "") for benchmark in out]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the benchmark {name} stands twice")
+    return tuple(out)
+
+
+def shape(config: ResourcesConfig, matching: tuple[bool, ...]) -> tuple[Shape, Shape]:
+    """The shape of a trial and of its scorings; ``matching`` says for each rule of ``when`` whether it holds."""
+    own = _given(config)
+    for rule, holds in zip(config.when, matching, strict=True):
+        if holds:
+            own.update(_given(rule))
+    trial = _shape(own, nodes=1, gpus=1)
+    score = {"gpu_type": trial.gpu_type, **_given(config.score)}
+    return trial, _shape(score, nodes=1, gpus=min(1, trial.gpus))
+
+
+def _given(config: ShapeConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.model_fields_set & set(ShapeConfig.model_fields)}
+
+
+def _shape(given: dict[str, Any], *, nodes: int, gpus: int) -> Shape:
+    time = given.get("time", "auto")
+    return Shape(
+        nodes=nodes if given.get("nodes") is None else given["nodes"],
+        gpus=gpus if given.get("gpus") is None else given["gpus"],
+        gpu_type=given.get("gpu_type"),
+        cpus=given.get("cpus"),
+        memory=given.get("memory"),
+        time=None if time == "auto" else parse_duration(time),
+    )

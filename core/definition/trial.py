@@ -1,0 +1,341 @@
+"""The schema of one trial: everything that a training run computes, by section.
+
+Sections are hashed one by one (see :mod:`core.definition.identity`). Components (``head``, ``loss``, ``data.sources``,
+``paradigm``, ``backbone``) are validated with the typed configuration that the registry holds for their name; the base
+classes of those configurations stand here. Every default that the paper leaves open names its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from core import registry
+from core.definition.fields import Section, execution, identity, place
+
+PAPER = "BaseReward, arXiv 2509.16127"
+CRITIC_RECIPE = "the paper is silent; MM-RLHF's critic_reward_7b.sh, by the same authors"
+R1_RECIPE = "the paper is silent; R1-Reward's training defaults, by the same authors"
+
+SHORTHAND = ("backbone", "paradigm", "head")
+"""Sections for which ``section: X`` means ``section.name: X``, as a path too."""
+
+
+class ParadigmConfig(Section):
+    """Base of the configuration of a paradigm: how a reward is read out of a model."""
+
+    name: str = identity(doc="the paradigm", source=PAPER + ", section 4.1")
+
+
+class BackboneConfig(Section):
+    """Base of the configuration of a backbone.
+
+    Class attributes say what a launch must know before anything heavy is imported.
+    """
+
+    HUB: ClassVar[Mapping[str, str]] = {}
+    """Repository on the hub of each member; a member without one must be in a local folder."""
+
+    READS: ClassVar[tuple[str, ...]] = ("text", "image", "video")
+    """What the backbone can read."""
+
+    name: str = identity(doc="the pretrained model, by its name in the registry")
+    revision: str | None = identity(None, doc="revision of the weights on the hub (a commit); null takes the registry's")
+    min_pixels: int | None = identity(None, unit="pixels", ge=28 * 28, doc="smallest image area; null takes the backbone's own")
+    max_pixels: int | None = identity(None, unit="pixels", ge=28 * 28, doc="largest image area; null takes the backbone's own")
+    frames: int = identity(
+        32, unit="frames", ge=1, doc="evenly spaced frames of a video, in order", source="MM-RLHF-RewardBench's protocol"
+    )
+    path: str | None = place(doc="local folder with the weights; null looks in $SWEEP_MODELS, then in the hub's cache")
+
+
+class HeadConfig(Section):
+    """Base of the configuration of a reward head (features ``[batch, hidden]`` to rewards ``[batch]``)."""
+
+    name: str = identity("mlp", doc="the kind of head")
+
+
+class LossTermConfig(Section):
+    """Base of the configuration of one term of the loss; the loss is the weighted sum of its terms."""
+
+    weight: float = identity(1.0, ge=0, doc="weight of this term in the loss; 0 is the same as leaving it out")
+
+
+class RewardTransformConfig(LossTermConfig):
+    """Base of the configuration of an entry of the loss that adds no term: it changes the rewards that the terms see.
+
+    Transforms run before all terms, in the order of their names. Only the loss sees what they make: metrics of training, and
+    scoring, read the rewards as the head gives them.
+    """
+
+    weight: float = identity(1.0, doc="1 applies the transform, 0 is the same as leaving it out")
+
+    @field_validator("weight")
+    @classmethod
+    def _on_or_off(cls, value: float) -> float:
+        if value not in (0.0, 1.0):
+            raise ValueError(f"a transform of the rewards has no coefficient: its weight is 1 or 0, not {value:g}")
+        return value
+
+
+class SourceConfig(Section):
+    """Base of the configuration of one data source."""
+
+    type: str = identity(doc="the registered type of source; default: the source's name where registered, else `file`")
+    weight: float = identity(1.0, ge=0, doc="relative sampling weight of the source; 0 is the same as leaving it out")
+    cap: int | None = identity(None, unit="pairs", ge=1, doc="use at most this many pairs, chosen by hash")
+
+
+class BenchmarkConfig(Section):
+    """Base of the configuration of one benchmark in ``evaluate``: part of the scoring's key, never of the trial's id."""
+
+    name: str = identity(doc="the benchmark")
+    data: str | None = place(doc="the benchmark's file; null looks in $SWEEP_DATA under the benchmark's own file names")
+    media: str | None = place(doc="folder with the benchmark's images and videos; null: the folder of the file")
+    frames: int = identity(32, unit="frames", ge=1, doc="evenly spaced frames read from a video, in order")
+    max_pixels: int | None = identity(None, unit="pixels", doc="largest image area at scoring; null: as in training")
+
+
+def _component(kind: str) -> Any:
+    """Validate a section with the typed configuration registered under its ``name``."""
+
+    def choose(value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, dict):
+            name = value.get("name", "mlp" if kind == "head" else None)
+            if isinstance(name, str):
+                return registry.get(kind, name).config.model_validate({**value, "name": name})
+        return value
+
+    return BeforeValidator(choose)
+
+
+def named(name: str | int, config: type[BaseModel], value: dict[str, Any]) -> BaseModel:
+    """Validate one entry of a mapping or list of components, so that an error's location holds its name."""
+    try:
+        return config.model_validate(value)
+    except ValidationError as error:
+        lines: list[InitErrorDetails] = []
+        for line in error.errors(include_url=False):
+            kind: Any = line["type"]
+            if kind in ("value_error", "assertion_error"):
+                kind = PydanticCustomError("value_error", "{reason}", {"reason": line["msg"].partition(", ")[2] or line["msg"]})
+            lines.append(InitErrorDetails(type=kind, loc=(name, *line["loc"]), input=line["input"], ctx=line.get("ctx", {})))
+        raise ValidationError.from_exception_data(error.title, lines) from None
+
+
+def _loss_terms(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: named(name, registry.get("loss", name).config, term or {}) if isinstance(term, dict) or term is None else term
+        for name, term in value.items()
+    }
+
+
+def _sources(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    out: dict[str, Any] = {}
+    for name, source in value.items():
+        if source is None:
+            source = {}
+        if isinstance(source, dict):
+            kind = str(source.get("type", name if registry.has("source", name) else "file"))
+            source = named(name, registry.get("source", kind).config, {**source, "type": kind})
+        out[name] = source
+    return out
+
+
+Entry = TypeVar("Entry", SourceConfig, LossTermConfig)
+
+
+def weighted(entries: dict[str, Entry]) -> dict[str, Entry]:
+    """The entries that have a weight, each in its canonical form: weight 0 is the same as leaving one out."""
+    return {name: entry.canonical() for name, entry in entries.items() if entry.weight != 0}
+
+
+Sources = Annotated[dict[str, SerializeAsAny[SourceConfig]], BeforeValidator(_sources)]
+Loss = Annotated[dict[str, SerializeAsAny[LossTermConfig]], BeforeValidator(_loss_terms)]
+
+
+class DataConfig(Section):
+    """What is trained on."""
+
+    sources: Sources = identity(doc="data sources by name, each with its weight, cap and own fields")
+    held_out: int = identity(
+        1000,
+        unit="pairs",
+        ge=0,
+        doc="pairs held out by hash for validation (set by `validation.items`)",
+        source=PAPER + ", section 4.7: 1,000 items sampled uniformly from the training sets",
+    )
+
+    def canonical(self) -> Self:
+        """Sources of weight 0 are left out."""
+        return self.model_copy(update={"sources": weighted(self.sources)})
+
+
+class OptimConfig(Section):
+    """The optimiser and its schedule."""
+
+    name: Literal["adamw"] = identity("adamw", doc="the optimiser", source=R1_RECIPE)
+    lr: float = identity(3e-6, gt=0, doc="peak learning rate", source=PAPER + ", section 5.1: best of 1e-5, 3e-6, 1e-6, 3e-7")
+    weight_decay: float = identity(0.0, ge=0, doc="decoupled weight decay", source=CRITIC_RECIPE)
+    betas: tuple[float, float] = identity((0.9, 0.95), doc="decay rates of AdamW's two moments", source=R1_RECIPE)
+    eps: float = identity(1e-8, gt=0, doc="AdamW's epsilon", source="torch's default")
+    grad_clip: float = identity(1.0, ge=0, doc="largest gradient norm; 0 leaves it alone", source=R1_RECIPE)
+    schedule: Literal["cosine", "linear", "constant"] = identity(
+        "cosine", doc="how the learning rate falls to 0 after warm-up", source=CRITIC_RECIPE
+    )
+    warmup: float = identity(0.1, ge=0, lt=1, unit="fraction of training", doc="linear warm-up", source=CRITIC_RECIPE)
+
+
+class EarlyStopConfig(Section):
+    """When training ends before its budget."""
+
+    metric: Literal["accuracy", "loss"] = identity("accuracy", doc="validation metric that is watched")
+    patience: int = identity(3, ge=1, unit="validations", doc="validations without improvement after which training ends")
+    min_delta: float = identity(0.0, ge=0, doc="smallest change that counts as an improvement")
+
+
+BUDGETS = ("epochs", "steps", "pairs", "tokens")
+"""Exactly one of these sets how long training lasts; in a later layer of the definition one replaces another."""
+
+
+class TrainConfig(Section):
+    """How long, in what precision and which parts are trained."""
+
+    epochs: float | None = identity(None, gt=0, unit="epochs", doc="budget in passes over the data", source=CRITIC_RECIPE + ": 1")
+    steps: int | None = identity(None, ge=1, unit="optimiser steps", doc="budget in optimiser steps")
+    pairs: int | None = identity(None, ge=1, unit="pairs", doc="budget in preference pairs")
+    tokens: int | None = identity(None, ge=1, unit="tokens", doc="budget in tokens of prompt and responses, images included")
+    batch: int = identity(128, ge=1, unit="pairs", doc="effective batch, whatever the number of GPUs", source=PAPER + ", section 5.1")
+    max_length: int = identity(
+        32768,
+        ge=16,
+        unit="tokens",
+        source=CRITIC_RECIPE,
+        doc="longest prompt and response together; the prompt's text is cut from the left, a response never",
+    )
+    dtype: Literal["bf16", "fp32"] = identity(
+        "bf16", doc="precision of the forward pass; weights, head and loss stay in fp32", source=CRITIC_RECIPE
+    )
+    freeze: tuple[Literal["vision", "merger", "language"], ...] = identity(
+        ("vision",),
+        doc="parts that are not trained (the head always is)",
+        source=CRITIC_RECIPE + ": projector and language model are tuned, vision is frozen",
+    )
+    select: Literal["last", "best"] = identity("last", doc="which weights are kept (set by `checkpoint.select`)")
+    early_stop: EarlyStopConfig | None = identity(None, doc="stop when validation no longer improves")
+    validate_every: float | None = identity(
+        None,
+        gt=0,
+        le=1,
+        unit="fraction of training",
+        doc="time between validations; set by `validation.every` where it decides the result (early stop, select: best)",
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainConfig:
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(BUDGETS)} sets the budget; found {', '.join(given) or 'none'}")
+        return self
+
+    def canonical(self) -> Self:
+        """The frozen parts have no order, and the time between validations counts only where it decides the result."""
+        decides = self.early_stop is not None or self.select == "best"
+        return self.model_copy(
+            update={"freeze": tuple(sorted(set(self.freeze))), "validate_every": self.validate_every if decides else None}
+        )
+
+
+class PromptConfig(Section):
+    """The plain-text template around a prompt; ``{prompt}`` stands for it."""
+
+    file: str | None = place(doc="the template's file; null leaves the prompt as it is")
+    sha: str | None = identity(None, doc="sha256 of the template's text (filled in when the definition is loaded)")
+
+
+class RehearsalConfig(Section):
+    """What a rehearsal changes: part of the identity, so that its trials never meet real ones."""
+
+    steps: int = identity(80, ge=1, unit="optimiser steps", doc="budget of every trial, whatever the definition says")
+    batch: int = identity(16, ge=1, unit="pairs", doc="effective batch")
+    pairs: int = identity(640, ge=8, unit="pairs", doc="generated pairs per source")
+    items: int = identity(128, ge=1, unit="pairs", doc="pairs held out, and rows of each generated benchmark")
+    lr_scale: float = identity(1000.0, gt=0, doc="factor on the learning rate: a 64-wide model wants larger steps")
+
+
+class ExecutionConfig(Section):
+    """How a trial is executed; nothing here changes what it computes beyond rounding."""
+
+    micro_batch: int | None = execution(
+        None, ge=1, unit="pairs", doc="pairs in one forward pass; null takes 8, or the whole batch if smaller"
+    )
+    activation_checkpointing: bool = execution(False, doc="recompute activations in the backward pass to save memory")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = execution("sdpa", doc="attention implementation of transformers")
+    threads: int | None = execution(None, ge=1, unit="threads", doc="CPU threads of a trial; null takes them from the shape")
+    log_every: int = execution(1, ge=1, unit="steps", doc="optimiser steps between logged training metrics")
+    validate_every: float = execution(
+        0.1, gt=0, le=1, unit="fraction of training", doc="time between validations (set by `validation.every`)"
+    )
+    checkpoint_every: float = execution(1200.0, gt=0, unit="seconds", doc="time between checkpoints (set by `checkpoint.every`)")
+    checkpoint_steps: int | None = execution(
+        None, ge=1, unit="steps", doc="steps between checkpoints instead (set by `checkpoint.every: 50steps`)"
+    )
+    checkpoint_keep: int = execution(1, ge=1, unit="checkpoints", doc="checkpoints kept while training (set by `checkpoint.keep`)")
+    checkpoint_after: Literal["weights", "resume"] = execution(
+        "weights", doc="what stays at the end: the weights alone, or the resume state too (set by `checkpoint.after`)"
+    )
+
+
+class TrialConfig(Section):
+    """One trial: cell x seed. :func:`core.definition.identity.trial_id` hashes its identity fields."""
+
+    task: Literal["reward_model"] = identity("reward_model", doc="what is trained")
+    paradigm: Annotated[SerializeAsAny[ParadigmConfig], _component("paradigm")] = identity(
+        doc="how a reward is read out of the model", default_factory=lambda: registry.get("paradigm", "naive").config(name="naive")
+    )
+    backbone: Annotated[SerializeAsAny[BackboneConfig], _component("backbone")] = identity(doc="the pretrained model")
+    head: Annotated[SerializeAsAny[HeadConfig], _component("head")] = identity(
+        doc="the reward head", default_factory=lambda: registry.get("head", "mlp").config()
+    )
+    data: DataConfig = identity(doc="what is trained on")
+    loss: Loss = identity(
+        doc="terms of the loss by name", default_factory=lambda: {"bradley_terry": registry.get("loss", "bradley_terry").config()}
+    )
+    optim: OptimConfig = identity(doc="optimiser and schedule", default_factory=OptimConfig)
+    train: TrainConfig = identity(doc="budget, batch, precision and frozen parts")
+    prompt: PromptConfig = identity(doc="template around the prompt", default_factory=PromptConfig)
+    seed: int = identity(0, ge=0, doc="seed of every random stream; never an axis: use `seeds`")
+    rehearsal: RehearsalConfig | None = identity(None, doc="present in a rehearsal (set by --rehearse)")
+    execution: ExecutionConfig = execution(doc="how the trial is executed", default_factory=ExecutionConfig)
+
+    def effective(self) -> TrialConfig:
+        """The configuration that training really follows: in a rehearsal with the rehearsal's budget, batch and learning rate."""
+        if self.rehearsal is None:
+            return self
+        r = self.rehearsal
+        return self.model_copy(
+            update={
+                "optim": self.optim.model_copy(update={"lr": self.optim.lr * r.lr_scale}),
+                "train": self.train.model_copy(
+                    update={
+                        "epochs": None,
+                        "pairs": None,
+                        "tokens": None,
+                        "steps": r.steps,
+                        "batch": r.batch,
+                        "dtype": "fp32",
+                        "max_length": min(self.train.max_length, 512),
+                    }
+                ),
+                "data": self.data.model_copy(update={"held_out": r.items}),
+            }
+        )

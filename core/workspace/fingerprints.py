@@ -1,0 +1,74 @@
+"""Fingerprints: what stands beside a trial's id, so that the same configuration with new code shows as *stale*.
+
+The code fingerprint covers the syntax trees, without docstrings, of the rooms that compute a trial (:data:`ROOMS`), the
+versions of the libraries that compute, and the user's own files under ``code:``. A comment or a docstring changes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOMS = ("data", "models", "training")
+SCORING_ROOMS = ("data", "models", "training", "evaluation")
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "safetensors")
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def _strip(self, node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            node.body = node.body[1:] or [ast.Pass()]
+        return node
+
+    visit_Module = visit_ClassDef = visit_FunctionDef = visit_AsyncFunctionDef = _strip  # noqa: N815 (ast's own names)
+
+
+def tree_digest(file: Path) -> str:
+    """sha256 of a Python file's syntax tree without docstrings, positions and comments."""
+    tree = _WithoutDocstrings().visit(ast.parse(file.read_bytes(), filename=str(file)))
+    return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _rooms_digest(rooms: tuple[str, ...]) -> str:
+    core = Path(__file__).resolve().parent.parent
+    return _join(f"{room}/{file.name}:{tree_digest(file)}" for room in rooms for file in sorted((core / room).rglob("*.py")))
+
+
+def _join(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that compute, "" where one is not installed."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def code_fingerprint(code: Sequence[Path] = (), *, rooms: Sequence[str] = ROOMS) -> str:
+    """16 hex digits over the rooms' syntax trees, the libraries' versions and the user's files."""
+    own = [f"{file.name}:{tree_digest(file)}" for file in sorted(code, key=lambda f: f.name)]
+    return _join([_rooms_digest(tuple(rooms)), *(f"{k}={v}" for k, v in libraries().items()), *own])[:16]
+
+
+def environment() -> dict[str, str]:
+    """What else the numbers were computed with: Python, platform, processor."""
+    return {"python": platform.python_version(), "platform": sys.platform, "machine": platform.machine(), **libraries()}
+
+
+def environment_fingerprint() -> str:
+    """16 hex digits over :func:`environment`."""
+    return _join(f"{k}={v}" for k, v in sorted(environment().items()))[:16]

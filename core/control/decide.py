@@ -1,0 +1,141 @@
+"""The one pure decision: from the state of a sweep to what should be done now.
+
+``decide(state, limits, now) -> actions`` reads nothing and does nothing. :mod:`core.control.tick` gathers the state and carries
+the actions out; two ticks at once are harmless, because every action is either idempotent or guarded where it is carried out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.control.derive import UnitStatus
+from core.control.ports import Job, JobAnswer
+from core.control.states import OPEN
+from core.definition.plan import PlannedTrial, Shape
+
+FAILED_STARTS = 3
+"""So many workers in a row that ended without taking up work stop the dispatch: the installation is at fault, not a trial."""
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """A planned trial with the status of its training and of each scoring asked for, by scoring key."""
+
+    planned: PlannedTrial
+    train: UnitStatus
+    scorings: Mapping[str, UnitStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SweepState:
+    """All that a decision rests on.
+
+    Attributes:
+        trials: every planned trial of the newest revision.
+        baselines: scorings that need no model, by (baseline, key).
+        jobs: the sweep's workers with the scheduler's answers.
+        held: whether HOLD is set.
+    """
+
+    trials: Sequence[TrialStatus]
+    baselines: Mapping[tuple[str, str], UnitStatus]
+    jobs: Sequence[tuple[Job, JobAnswer]]
+    held: bool = False
+
+    def units(self) -> Iterator[tuple[Shape, UnitStatus]]:
+        """Every training and scoring with the shape it asks for."""
+        for trial in self.trials:
+            yield trial.planned.shape, trial.train
+            for scoring in trial.scorings.values():
+                yield trial.planned.score_shape, scoring
+        for scoring in self.baselines.values():
+            yield (self.trials[0].planned.score_shape if self.trials else Shape()), scoring
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state, states without trials left out."""
+        return dict(Counter(trial.train.state for trial in self.trials))
+
+    def score_counts(self) -> dict[str, int]:
+        """Scorings by state, states without scorings left out."""
+        return dict(Counter(s.state for trial in self.trials for s in trial.scorings.values()))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a sweep: ``workers`` at most at once."""
+
+    workers: int
+
+
+@dataclass(frozen=True)
+class Submit:
+    """Start ``count`` workers of a shape."""
+
+    shape: Shape
+    count: int
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Nothing is left to do; ``complete`` where every trial has a result and every scoring a table."""
+
+    complete: bool
+
+
+@dataclass(frozen=True)
+class StopDispatch:
+    """No worker takes up work: stop submitting and say why."""
+
+    reason: str
+    job: str
+
+
+Action = Submit | Finish | StopDispatch
+
+
+def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
+    """The actions that the state calls for.
+
+    Args:
+        state: the sweep as it is.
+        limits: what bounds it.
+        now: unix seconds, for what depends on a window or a wait.
+    """
+    open_units = Counter(shape for shape, unit in state.units() if unit.claimable)
+    busy = Counter(shape for shape, unit in state.units() if unit.state in ("running", "unknown"))
+    waiting = any(unit.state in OPEN and not unit.claimable for _, unit in state.units())
+    if not open_units and not busy:
+        if waiting and not all(unit.state == "blocked" for _, unit in state.units() if unit.state in OPEN):
+            return []
+        complete = all(unit.state == "completed" for _, unit in state.units())
+        return [Finish(complete)]
+    if state.held:
+        return []
+    stop = _no_worker_starts(state)
+    if stop is not None:
+        return [stop]
+    actions: list[Action] = []
+    live = Counter(job.shape for job, answer in state.jobs if answer.alive and job.left is None)
+    free = limits.workers - sum(live.values())
+    for shape, count in open_units.items():
+        wanted = min(count + busy[shape] - live[shape], count, free)
+        if wanted > 0:
+            actions.append(Submit(shape, wanted))
+            free -= wanted
+    return actions
+
+
+def _no_worker_starts(state: SweepState) -> StopDispatch | None:
+    # one that was cancelled or preempted before it began, or told to leave while it warmed up, says nothing about the installation
+    ended = [
+        (job, answer)
+        for job, answer in sorted(state.jobs, key=lambda item: item[0].key)
+        if not answer.alive and (job.started or (job.left is None and answer.ended not in ("interrupted", "preempted")))
+    ]
+    last = ended[-FAILED_STARTS:]
+    if len(last) < FAILED_STARTS or any(job.started for job, _ in last):
+        return None
+    job, answer = last[-1]
+    return StopDispatch(f"{FAILED_STARTS} workers in a row ended before they took up work: {answer.evidence}", job.key)

@@ -1,0 +1,75 @@
+"""The workers of a sweep as their folders show them.
+
+A worker's life in files, below ``jobs/<key>/``, wherever it runs:
+
+``job.json``        its orders, written by whoever submits, before it submits; making the folder is the claim on the key
+``submitted.json``  the job id
+``worker.json``     the worker's identity, once it has imported what it needs
+``left.json``       why the worker left, and how much it did
+``ended.json``      what the scheduler said of its end, written by whoever heard it first
+
+The last two are how workers on other hosts, which ask no scheduler, learn that an attempt has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from core.control.ports import Job, JobAnswer
+from core.control.states import ATTEMPT_STATES
+from core.definition.plan import Shape
+from core.workspace.files import write_atomic
+from core.workspace.layout import Workspace
+
+
+def jobs_of(workspace: Workspace, sweep_id: str) -> list[Job]:
+    """The workers that were submitted for a sweep, oldest first."""
+    found = []
+    for name in sorted(os.listdir(workspace.jobs)) if workspace.jobs.is_dir() else ():
+        folder = workspace.jobs / name
+        record = _json(folder / "job.json")
+        if record is None or record.get("sweep") != sweep_id:
+            continue
+        submitted = _json(folder / "submitted.json") or {}
+        found.append(
+            Job(
+                key=name, sweep=sweep_id, revision=record["revision"], shape=Shape(**record["shape"]),
+                job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(), left=_json(folder / "left.json"),
+                details={
+                    **{name: record[name] for name in ("array", "gpus", "requeue", "submitter") if name in record},
+                    "folder": str(folder), **submitted, "worker": _json(folder / "worker.json"),
+                },
+            )
+        )  # fmt: skip
+    return found
+
+
+def recorded(folder: Path) -> JobAnswer | None:
+    """What the files of a worker say about its end, without asking anybody; ``None``: nothing."""
+    ended = _json(folder / "ended.json")
+    if ended is not None and ended.get("ended") in ATTEMPT_STATES:
+        return JobAnswer(alive=False, ended=ended["ended"], evidence=str(ended["evidence"]), restart=int(ended["restart"]))
+    restart = int((_json(folder / "worker.json") or {}).get("restart") or 0)
+    left = _json(folder / "left.json")
+    if left is not None:
+        return JobAnswer(alive=False, ended="lost", evidence=f"its worker has left: {left.get('reason')}", restart=restart)
+    if restart:
+        return JobAnswer(alive=True, silent=True, evidence=f"restart {restart} has begun", restart=restart)
+    return None
+
+
+def record(folder: Path, answer: JobAnswer) -> None:
+    """Write down the end of a worker."""
+    write_atomic(folder / "ended.json", json.dumps(asdict(answer), indent=1))
+
+
+def _json(path: Path) -> dict[str, Any] | None:  # a file that another process may be making right now
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,92 @@
+"""The ports of the control loop: what it asks of a scheduler, a submitter and a tracker.
+
+``slurm`` implements Scheduler and Submitter, ``dashboards`` the Tracker; ``sweeps/wiring.py`` joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from core.control.states import AttemptState
+from core.definition.plan import PlannedTrial, Shape
+from core.workspace.layout import Workspace
+
+
+@dataclass(frozen=True)
+class JobAnswer:
+    """What a scheduler says about one job.
+
+    Attributes:
+        alive: whether it is queued or running, as far as the scheduler knows.
+        ended: how attempts that were running in it have ended, where the scheduler knows that it is over.
+        evidence: the scheduler's words.
+        silent: nobody answered: the job counts as there, and what runs in it is unknown.
+        restart: how often the scheduler has restarted the job; what it says is about this incarnation.
+    """
+
+    alive: bool
+    ended: AttemptState | None = None
+    evidence: str = ""
+    silent: bool = False
+    restart: int = 0
+
+    def verdict(self, restart: int) -> tuple[AttemptState, str] | None:
+        """How an attempt that began in incarnation ``restart`` of the job has ended, with the evidence; ``None`` if it need not have."""
+        if self.restart > restart:
+            return "lost", f"the scheduler has restarted the job since: {self.evidence}"
+        return (self.ended, self.evidence) if self.ended is not None and self.restart == restart else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One worker as ``jobs/<key>/job.json`` records it."""
+
+    key: str
+    sweep: str
+    revision: int
+    shape: Shape
+    job_id: str | None = None
+    started: bool = False
+    left: Mapping[str, Any] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Scheduler(Protocol):
+    """Answers for jobs, one batched question at a time."""
+
+    def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
+        """The answer for each job key; a job that it cannot say anything about is left out."""
+
+
+class Submitter(Protocol):
+    """Starts workers."""
+
+    def slots(self, shape: Shape) -> int:
+        """How many workers of this shape the place can hold at once."""
+
+    def submit(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str]:
+        """Start up to ``count`` workers and return their job keys; fewer where another one is submitting at the same time."""
+
+
+@dataclass(frozen=True)
+class TrackerReport:
+    """What one pass of a tracker did."""
+
+    runs: int = 0
+    points: int = 0
+    trouble: str | None = None
+
+
+class Tracker(Protocol):
+    """Mirrors trials to an experiment tracker; every call may be repeated."""
+
+    def sync(self, workspace: Workspace, sweep_id: str, trials: Sequence[PlannedTrial]) -> TrackerReport:
+        """Send what is new of these trials, once."""
+
+    def url(self, trial_id: str) -> str | None:
+        """Link to the trial's run, where it is known."""
+
+    def close(self) -> None:
+        """Let go of the store."""

@@ -1,0 +1,116 @@
+"""One idempotent pass: read the journals and the scheduler, decide, act.
+
+A watching launch, a worker's parent between two trials, a timer or a user call it; two at once are harmless.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.control.decide import Action, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.derive import UnitStatus
+from core.control.jobs import jobs_of
+from core.control.ports import Job, JobAnswer, Scheduler, Submitter
+from core.control.read import Reader
+from core.definition.identity import scoring_key
+from core.definition.plan import PlannedTrial
+from core.workspace.layout import Workspace
+from core.workspace.registration import Revision
+from core.workspace.requests import asked
+
+BASELINES = ("length", "random")
+"""Baselines that every sweep is shown beside."""
+
+
+def baseline_key(name: str, evaluate: Mapping[str, Any]) -> str:
+    """The scoring key of a baseline on one entry of ``PlannedTrial.evaluate``."""
+    return scoring_key(f"baseline:{name}", evaluate["benchmark"], evaluate["revision"])
+
+
+def trial_key(planned: PlannedTrial, evaluate: Mapping[str, Any]) -> str:
+    """The scoring key of a trial on one entry of its ``evaluate``."""
+    return scoring_key(planned.id, evaluate["benchmark"], evaluate["revision"])
+
+
+class SweepReader:
+    """Reads the state of one revision of a sweep, again and again, at the price of what is new."""
+
+    def __init__(self, workspace: Workspace, revision: Revision, scheduler: Scheduler | None = None) -> None:
+        self.workspace = workspace
+        self.revision = revision
+        self.scheduler = scheduler
+        self.plan = list(revision.plan())
+        self.reader = Reader(workspace)
+        # workers of earlier launches that ended long ago say nothing about whether workers start now
+        self._past = {job.key for job, answer in self._poll() if not answer.alive}
+        self._keys = {planned.id: [trial_key(planned, entry) for entry in planned.evaluate] for planned in self.plan}
+        entries = {json.dumps(entry, sort_keys=True): entry for planned in self.plan for entry in planned.evaluate}
+        self.baselines = {(name, baseline_key(name, entry)): entry for entry in entries.values() for name in BASELINES}
+
+    def keys(self, planned: PlannedTrial) -> list[str]:
+        """The scoring keys of a trial, one for each entry of its ``evaluate``."""
+        return self._keys[planned.id]
+
+    def state(self) -> SweepState:
+        """The sweep as it is now; one batched question to the scheduler."""
+        jobs = self._poll()
+        self.reader.jobs = {job.key: answer for job, answer in jobs}
+        held = self.workspace.held
+        trials = [self.trial(planned, held) for planned in self.plan]
+        baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
+        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held)
+
+    def _poll(self) -> list[tuple[Job, JobAnswer]]:
+        if self.scheduler is None:
+            return []
+        jobs = jobs_of(self.workspace, self.revision.sweep.id)
+        answers = self.scheduler.poll(jobs)
+        return [(job, answers[job.key]) for job in jobs if job.key in answers]
+
+    def trial(self, planned: PlannedTrial, held: bool = False) -> TrialStatus:
+        """One planned trial with its scorings."""
+        trial = self.workspace.trial(planned.id)
+        train = self.reader.trial(trial, held=held)
+        scorings: dict[str, UnitStatus] = {}
+        for key in self._keys[planned.id]:
+            waits = None if train.state == "completed" else "its training"
+            wish = asked(trial).of_scoring(key) if train.state == "completed" else None
+            scorings[key] = self.reader.scoring(trial.scoring(key), held=held, blocked=waits, wish=wish)
+        return TrialStatus(planned, train, scorings)
+
+
+@dataclass
+class TickResult:
+    """What one pass saw and did."""
+
+    state: SweepState
+    actions: Sequence[Action]
+    submitted: list[str] = field(default_factory=list)
+    stopped: StopDispatch | None = None
+
+
+def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None = None) -> TickResult:
+    """One pass over a sweep.
+
+    Args:
+        reader: of the sweep; its scheduler is asked once.
+        submitter: starts workers; ``None`` only looks.
+        workers: at most so many at once; default: what the place can hold.
+    """
+    state = reader.state()
+    shapes = {shape for shape, unit in state.units() if unit.claimable}
+    if workers is None:
+        workers = max((submitter.slots(shape) for shape in shapes), default=1) if submitter is not None else 0
+    actions = decide(state, Limits(workers), time.time())
+    result = TickResult(state, actions)
+    for action in actions:
+        if isinstance(action, Submit) and submitter is not None:
+            revision = reader.revision
+            result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count)
+        if isinstance(action, StopDispatch):
+            result.stopped = action
+    return result

@@ -1,0 +1,71 @@
+"""The one decision: how many workers to start, when the sweep has ended, when to stop trying."""
+
+from __future__ import annotations
+
+from core.control.decide import Finish, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.derive import UnitStatus
+from core.control.ports import Job, JobAnswer
+from core.definition.plan import PlannedTrial, Shape
+
+CPU = Shape()
+
+
+def trial(state: str, number: int = 0, shape: Shape = CPU) -> TrialStatus:
+    planned = PlannedTrial(id=f"{number:032x}", cell={}, seed=0, config={}, shape=shape)
+    return TrialStatus(planned, UnitStatus(state, claimable=state == "pending"))  # type: ignore[arg-type]
+
+
+def sweep(*trials: TrialStatus, jobs: list[tuple[Job, JobAnswer]] | None = None, held: bool = False) -> SweepState:
+    return SweepState(trials, {}, jobs or [], held)
+
+
+def job(number: int, *, alive: bool, started: bool = True) -> tuple[Job, JobAnswer]:
+    return Job(f"rs-s-{number:04d}", "s", 1, CPU, started=started), JobAnswer(alive, None if alive else "lost", "no process")
+
+
+def test_workers_are_started_for_what_is_open_up_to_the_limit() -> None:
+    assert decide(sweep(*[trial("pending", i) for i in range(9)]), Limits(4), 0.0) == [Submit(CPU, 4)]
+    assert decide(sweep(trial("pending")), Limits(4), 0.0) == [Submit(CPU, 1)]
+
+
+def test_workers_that_live_are_counted_before_others_are_started() -> None:
+    busy = [trial("running", 1), trial("running", 2), *[trial("pending", i) for i in range(3, 9)]]
+    assert decide(sweep(*busy, jobs=[job(1, alive=True), job(2, alive=True)]), Limits(2), 0.0) == []
+    assert decide(sweep(*busy, jobs=[job(1, alive=True), job(2, alive=False)]), Limits(2), 0.0) == [Submit(CPU, 1)]
+
+
+def test_a_second_pass_over_the_same_state_asks_for_nothing_more() -> None:
+    trials = [trial("pending", i) for i in range(3)]
+    (first,) = decide(sweep(*trials), Limits(3), 0.0)
+    assert isinstance(first, Submit)
+    jobs = [job(i, alive=True, started=False) for i in range(first.count)]
+    assert decide(sweep(*trials, jobs=jobs), Limits(3), 0.0) == []
+
+
+def test_the_end_is_reached_when_nothing_can_move() -> None:
+    assert decide(sweep(trial("completed"), trial("failed", 1)), Limits(2), 0.0) == [Finish(complete=False)]
+    assert decide(sweep(trial("completed")), Limits(2), 0.0) == [Finish(complete=True)]
+    assert decide(sweep(trial("blocked"), trial("completed", 1)), Limits(2), 0.0) == [Finish(complete=False)]
+
+
+def test_an_unknown_trial_is_waited_for() -> None:
+    assert decide(sweep(trial("unknown")), Limits(2), 0.0) == []
+
+
+def test_hold_starts_nothing_and_ends_nothing() -> None:
+    assert decide(sweep(trial("held"), held=True), Limits(2), 0.0) == []
+
+
+def test_an_installation_that_starts_no_worker_is_not_tried_for_ever() -> None:
+    jobs = [job(i, alive=False, started=False) for i in range(3)]
+    (action,) = decide(sweep(trial("pending"), jobs=jobs), Limits(2), 0.0)
+    assert isinstance(action, StopDispatch)
+    assert action.job == "rs-s-0002"
+    started = [*jobs[:2], job(2, alive=False, started=True)]
+    assert decide(sweep(trial("pending"), jobs=started), Limits(2), 0.0) == [Submit(CPU, 1)]
+
+
+def test_each_shape_gets_workers_of_its_own() -> None:
+    big = Shape(gpus=8)
+    actions = decide(sweep(trial("pending", 1), trial("pending", 2, big)), Limits(5), 0.0)
+    assert actions == [Submit(CPU, 1), Submit(big, 1)]

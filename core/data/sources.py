@@ -1,0 +1,229 @@
+"""Sources: where preferences come from.
+
+A source is made from its name and typed configuration and yields :class:`PreferenceExample` in the order of its file. It has
+a ``count``, a ``fingerprint`` (sha256 of its content) and ``check()``, which a launch calls before anything is queued: every
+row is read, every bad one is refused with file and row, and every medium must exist. No image is decoded before it is needed.
+
+In a rehearsal every source becomes generated preferences (see :func:`open_sources`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from core import registry
+from core.data.config import FileSourceConfig, GeneratedImagesConfig, GeneratedTextConfig
+from core.data.examples import PreferenceExample
+from core.data.generated import GeneratedPreferences
+from core.data.media import missing
+from core.data.rows import RowError, RowReader
+from core.data.streams import stream_seed
+from core.definition.trial import RehearsalConfig, SourceConfig, TrialConfig
+from core.errors import DefinitionError, EnvironmentFault, Place
+
+SUFFIXES = (".jsonl", ".json", ".parquet")
+
+Key = tuple[str, int, int]
+"""A file as it is now: path, size, time of change."""
+
+_digests: dict[Key, str] = {}
+_checked: dict[tuple[Key, str], int] = {}
+_passed: set[tuple[Key, str]] = set()
+"""What this process knows already: a launch checks a thousand trials over the same few files."""
+
+
+class Source(Protocol):
+    """What training asks of a source."""
+
+    name: str
+    config: Any
+
+    @property
+    def count(self) -> int:
+        """Number of pairs, before any cap."""
+
+    def fingerprint(self) -> str:
+        """sha256 of the content."""
+
+    def check(self) -> None:
+        """Refuse what training could not use."""
+
+    def __iter__(self) -> Iterator[PreferenceExample]:
+        """The pairs in their own order."""
+
+
+def open_source(name: str, config: SourceConfig, rehearsal: RehearsalConfig | None = None, *, text_only: bool = False) -> Source:
+    """The source of this name; in a rehearsal its generated stand-in, whose pairs depend on the name alone.
+
+    A source that generates preferences itself keeps its own switches in a rehearsal, so that controls stay controls. For a backbone
+    that reads text alone (``text_only``) the stand-in of any other source is generated text.
+    """
+    if rehearsal is not None:
+        if isinstance(config, GeneratedImagesConfig | GeneratedTextConfig):
+            return GeneratedPreferences(name, config.model_copy(update={"pairs": min(config.pairs, rehearsal.pairs)}))
+        seed = stream_seed(0, "rehearsal", name) % 2**31
+        kind = GeneratedTextConfig if text_only else GeneratedImagesConfig
+        return GeneratedPreferences(name, kind(pairs=rehearsal.pairs, seed=seed))
+    source: Source = registry.get("source", config.type).load()(name, config)
+    return source
+
+
+def open_sources(config: TrialConfig) -> list[Source]:
+    """The sources that count (weight above 0), by name."""
+    text_only = "image" not in config.backbone.READS
+    named = sorted(config.data.sources.items())
+    return [open_source(name, source, config.rehearsal, text_only=text_only) for name, source in named if source.weight > 0]
+
+
+class FileSource:
+    """The source ``file``: JSONL, JSON (a list of rows) or Parquet.
+
+    Raises:
+        EnvironmentFault: the file does not exist; it says what was searched.
+        DefinitionError: the file's suffix is none of :data:`SUFFIXES`.
+    """
+
+    def __init__(self, name: str, config: FileSourceConfig) -> None:
+        self.name = name
+        self.config = config
+        self.path = find_file(name, config.path)
+        self.reader = RowReader(name, config.format, config.fields, Path(config.media) if config.media else self.path.parent)
+
+    @property
+    def count(self) -> int:
+        """Number of rows; reads the file once per version of it."""
+        key = (self._key(), self.config.model_dump_json())
+        if key not in _checked:
+            _checked[key] = sum(1 for _ in self)
+        return _checked[key]
+
+    def fingerprint(self) -> str:
+        """sha256 of the file and of how it is read (not of the media that it names)."""
+        key = self._key()
+        if key not in _digests:
+            with self.path.open("rb") as file:
+                _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        text = json.dumps([_digests[key], self.config.format, sorted(self.config.fields.items())])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def check(self) -> None:
+        """Read every row and look for every medium.
+
+        Raises:
+            DefinitionError: a row is refused, or there is none; it names file and row.
+            EnvironmentFault: a medium is missing; it names file and row.
+        """
+        key = (self._key(), self.config.model_dump_json())
+        if key in _passed:
+            return
+        rows = 0
+        for example in self:
+            rows += 1
+            for media in example.media:
+                if missing(media):
+                    raise EnvironmentFault(
+                        f"the {media.kind} of a row is missing",
+                        found=str(media.path),
+                        allowed=f"a path relative to {self.reader.media} (set `media` of source {self.name!r} to another folder)",
+                        place=example.origin,
+                        next="sweep launch DEFINITION --rehearse needs no data",
+                    )
+        if rows == 0:
+            raise DefinitionError(f"the file of source {self.name!r} holds no rows", place=self.path)
+        _checked[key] = rows
+        _passed.add(key)
+
+    def __iter__(self) -> Iterator[PreferenceExample]:
+        for number, row in read_rows(self.path):
+            origin = f"{self.path}:{number}" if self.path.suffix == ".jsonl" else f"{self.path}, row {number}"
+            try:
+                yield self.reader.read(row, origin)
+            except RowError as error:
+                place = Place(str(self.path), number) if self.path.suffix == ".jsonl" else origin
+                raise DefinitionError(f"source {self.name!r}: row {number} is refused: {error}", place=place) from error
+
+    def _key(self) -> Key:
+        stat = self.path.stat()
+        return (str(self.path), stat.st_size, stat.st_mtime_ns)
+
+
+def find_file(name: str, path: str | None) -> Path:
+    """The file of a source: the path that is given, or ``NAME.jsonl``, ``.json``, ``.parquet`` in ``$SWEEP_DATA``."""
+    folder = os.environ.get("SWEEP_DATA")
+    if path is not None:
+        searched = [Path(path).expanduser()]
+    elif folder:
+        searched = [Path(folder).expanduser() / f"{name}{suffix}" for suffix in SUFFIXES]
+    else:
+        searched = []
+    for file in searched:
+        if file.is_file():
+            if file.suffix not in SUFFIXES:
+                raise DefinitionError(f"source {name!r} has a file of unknown format", found=str(file), allowed=SUFFIXES)
+            return file.resolve()
+    raise EnvironmentFault(
+        f"the data of source {name!r} are not on this machine",
+        found=", ".join(map(str, searched)) + " (searched)" if searched else "no `path`, and $SWEEP_DATA is not set",
+        allowed=f"`data.sources.{name}.path`, or {name}.jsonl, {name}.json, {name}.parquet in $SWEEP_DATA",
+        next="sweep launch DEFINITION --rehearse trains on generated images and needs no data",
+    )
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number (lines of JSONL, rows otherwise, both from 1) and value of each row.
+
+    Raises:
+        DefinitionError: the file does not parse; it names the line or row.
+    """
+    if path.suffix == ".jsonl":
+        yield from _read_jsonl(path)
+    elif path.suffix == ".json":
+        yield from enumerate(_read_json(path), start=1)
+    else:
+        yield from _read_parquet(path)
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DefinitionError(f"the line is no JSON: {error.msg} (column {error.colno})", place=Place(str(path), number)) from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"the file is not UTF-8: {error.reason}", place=Place(str(path), number + 1)) from error
+
+
+def _read_json(path: Path) -> list[Any]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            value = json.load(file)
+    except json.JSONDecodeError as error:
+        raise DefinitionError(f"the file is no JSON: {error.msg}", place=Place(str(path), error.lineno)) from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"the file is not UTF-8: {error.reason}", place=path) from error
+    if not isinstance(value, list):
+        raise DefinitionError("a JSON file of preferences is a list of rows", found=type(value).__name__, place=path)
+    return value
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pyarrow.ArrowException as error:
+        raise DefinitionError(f"the file is no readable Parquet: {error}", place=path) from error

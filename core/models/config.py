@@ -1,0 +1,109 @@
+"""Typed configurations of paradigms, backbones and heads (no torch here; see :mod:`core.registry`)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from core.definition.fields import identity
+from core.definition.trial import PAPER, BackboneConfig, HeadConfig, ParadigmConfig
+from core.registry import register
+
+
+class NaiveConfig(ParadigmConfig):
+    """One response at a time; the reward is read at its last token and trained with Bradley-Terry."""
+
+    name: Literal["naive"] = identity("naive", doc="scalar reward at the last token of the response", source=PAPER + ", section 4.1")
+
+
+class MLPHeadConfig(HeadConfig):
+    """A multi-layer perceptron; the activation stands between the layers."""
+
+    name: Literal["mlp"] = identity("mlp", doc="multi-layer perceptron")
+    layers: int = identity(2, ge=1, le=5, unit="layers", doc="linear layers", source=PAPER + ", Table 2: best of 1-5")
+    activation: Literal["none", "tanh", "silu", "relu", "gelu"] = identity(
+        "silu", doc="activation between the layers", source=PAPER + ", Table 2: best of none, tanh, silu"
+    )
+    width: int | None = identity(
+        None,
+        ge=1,
+        unit="units",
+        doc="hidden width; null is the backbone's hidden size",
+        source="the paper is silent; MM-RLHF's and R1-Reward's heads keep the width",
+    )
+    dropout: float = identity(
+        0.0,
+        ge=0,
+        lt=1,
+        doc="dropout before each layer but the first",
+        source="the paper is silent; the sibling code uses attention_dropout, which is 0",
+    )
+    pooling: Literal["last", "mean"] = identity(
+        "last",
+        doc="features of the last response token, or their mean over the response",
+        source="the paper is silent; the sibling code reads the last token",
+    )
+    init: Literal["default", "zero"] = identity(
+        "default", doc="initialisation of the last layer: torch's default, or zeros", source="the paper is silent"
+    )
+
+    def canonical(self) -> Self:
+        """One linear layer has no activation in between, no width and no dropout."""
+        return self.model_copy(update={"activation": "none", "width": None, "dropout": 0.0}) if self.layers == 1 else self
+
+
+class Qwen25VLConfig(BackboneConfig):
+    """A member of the Qwen2.5-VL family."""
+
+    HUB: ClassVar = {f"qwen2.5-vl-{size}": f"Qwen/Qwen2.5-VL-{size.upper()}-Instruct" for size in ("3b", "7b", "32b", "72b")}
+
+    name: Literal["qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-32b", "qwen2.5-vl-72b"] = identity(doc="the member of the family")
+
+
+class Qwen2VLConfig(BackboneConfig):
+    """A member of the Qwen2-VL family."""
+
+    HUB: ClassVar = {f"qwen2-vl-{size}": f"Qwen/Qwen2-VL-{size.upper()}-Instruct" for size in ("2b", "7b")}
+
+    name: Literal["qwen2-vl-2b", "qwen2-vl-7b"] = identity(doc="the member of the family")
+
+
+class Qwen3VLConfig(BackboneConfig):
+    """A member of the Qwen3-VL family."""
+
+    HUB: ClassVar = {f"qwen3-vl-{size}": f"Qwen/Qwen3-VL-{size.upper()}-Instruct" for size in ("2b", "4b", "8b", "32b")}
+
+    name: Literal["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b"] = identity(doc="the member of the family")
+
+
+class InternVLConfig(BackboneConfig):
+    """A member of InternVL2 or InternVL3, in transformers' own layout (the hub's ``-hf`` repositories).
+
+    InternVL2-8B is not on the hub in that layout: convert it, and name its folder in ``backbone.path`` or ``$SWEEP_MODELS``.
+    """
+
+    HUB: ClassVar = {f"internvl3-{size}": f"OpenGVLab/InternVL3-{size.upper()}-hf" for size in ("1b", "2b", "8b")}
+
+    name: Literal["internvl2-8b", "internvl3-1b", "internvl3-2b", "internvl3-8b"] = identity(doc="the member of the family")
+
+
+class QwenTextConfig(BackboneConfig):
+    """Qwen2.5-7B or Qwen3-8B, which read text alone: examples with media are refused."""
+
+    HUB: ClassVar = {"qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct", "qwen3-8b": "Qwen/Qwen3-8B"}
+    READS: ClassVar = ("text",)
+
+    name: Literal["qwen2.5-7b", "qwen3-8b"] = identity(doc="the language model")
+
+
+register("paradigm", "naive", NaiveConfig, "core.models.paradigms:Naive")
+register("head", "mlp", MLPHeadConfig, "core.models.heads:MLPHead")
+for _name in Qwen25VLConfig.HUB:
+    register("backbone", _name, Qwen25VLConfig, "core.models.qwen2_5_vl:Qwen25VL")
+for _name in Qwen2VLConfig.HUB:
+    register("backbone", _name, Qwen2VLConfig, "core.models.qwen2_vl:Qwen2VL")
+for _name in Qwen3VLConfig.HUB:
+    register("backbone", _name, Qwen3VLConfig, "core.models.qwen3_vl:Qwen3VL")
+for _name in ("internvl2-8b", *InternVLConfig.HUB):
+    register("backbone", _name, InternVLConfig, "core.models.internvl:InternVL")
+register("backbone", "qwen2.5-7b", QwenTextConfig, "core.models.qwen_text:Qwen25")
+register("backbone", "qwen3-8b", QwenTextConfig, "core.models.qwen_text:Qwen3")

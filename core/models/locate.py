@@ -1,0 +1,91 @@
+"""Where the weights of a backbone lie (no torch): asked by a launch before anything is queued, and again by the trial.
+
+Searched in this order: ``backbone.path``; ``$SWEEP_MODELS/NAME``; the hub's cache (``$HF_HOME``) at the revision. Nothing is
+downloaded here: a thousand trials must not start a thousand downloads, and a compute node often has no network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from core.definition.trial import BackboneConfig, TrialConfig
+from core.errors import EnvironmentFault
+
+
+def locate(config: BackboneConfig) -> Path:
+    """The folder with the weights.
+
+    Raises:
+        EnvironmentFault: there is none; it says what was searched.
+    """
+    hub = config.HUB.get(config.name)
+    searched: list[str] = []
+    if config.path is not None:
+        folders = [Path(config.path).expanduser()]
+    elif os.environ.get("SWEEP_MODELS"):
+        folders = [Path(os.environ["SWEEP_MODELS"]).expanduser() / config.name]
+    else:
+        folders = []
+    for folder in folders:
+        if (folder / "config.json").is_file():
+            return folder.resolve()
+        searched.append(str(folder))
+    if config.path is None and hub is not None:
+        cached = _cached(hub, config.revision)
+        if cached is not None:
+            return cached
+        searched.append(f"the hub's cache for {hub}" + (f" at {config.revision}" if config.revision else ""))
+    raise EnvironmentFault(
+        f"the weights of {config.name} are not on this machine",
+        found=(", ".join(searched) or "no `backbone.path`, and $SWEEP_MODELS is not set") + " (searched)",
+        allowed=f"`backbone.path`, $SWEEP_MODELS/{config.name}"
+        + (", or the hub's cache" if hub else "; the hub has no copy in this layout"),
+        next=_bring(config),
+    )
+
+
+def _bring(config: BackboneConfig) -> str:
+    """The next command where weights are missing."""
+    hub = config.HUB.get(config.name)
+    revision = f" --revision {config.revision}" if config.revision else ""
+    rehearse = "sweep launch DEFINITION --rehearse, which needs no weights"
+    return f"hf download {hub}{revision}, or {rehearse}" if hub else f"set `backbone.path` to the model's folder, or {rehearse}"
+
+
+def _cached(hub: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def available(config: TrialConfig) -> None:
+    """Whether the trial's backbone can be loaded here; a rehearsal needs nothing.
+
+    Raises:
+        EnvironmentFault: the weights are missing or incomplete; it names ``--rehearse``.
+    """
+    if config.rehearsal is not None:
+        return
+    folder = locate(config.backbone)
+    lost = missing_shards(folder, processor="image" in config.backbone.READS)
+    if lost:
+        raise EnvironmentFault(
+            f"the copy of {config.backbone.name} is incomplete: {len(lost)} files are missing",
+            found=f"{folder} without {', '.join(lost[:3])}",
+            allowed="a complete copy of the model",
+            next=_bring(config.backbone),
+        )
+
+
+def missing_shards(folder: Path, *, processor: bool) -> list[str]:
+    """Files of the model that are absent: shards that its index names, tokenizer and, where it reads images, preprocessor files."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        names = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    except (OSError, ValueError, KeyError, AttributeError):
+        return [index.name]
+    needed = [*sorted(names), "tokenizer_config.json", *(["preprocessor_config.json"] if processor else [])]
+    return [name for name in needed if not (folder / name).is_file()]

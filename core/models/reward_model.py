@@ -1,0 +1,224 @@
+"""A reward model: backbone, paradigm and head, built from a trial's configuration and published as one folder.
+
+The folder holds ``reward_model.json`` (the trial's configuration and the prompt template), ``model.safetensors`` and
+``backbone/`` (configuration, tokenizer, image processor in the hub's layout). Where parts of a pretrained backbone were
+frozen, ``model.safetensors`` holds only what was trained, and loading takes the rest from the backbone's own folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from core import registry
+from core.data.examples import PreferenceExample
+from core.data.media import media_missing
+from core.data.streams import stream_seed
+from core.definition.trial import PromptConfig, TrialConfig
+from core.errors import DefinitionError, EnvironmentFault, IntegrityError
+from core.models.backbone import Backbone, Batch, Encoded, Limits
+from core.models.locate import locate
+
+__all__ = ["RewardModel", "build", "load_reward_model", "media_missing"]
+
+FORMAT = 1
+"""Version of the published folder."""
+
+
+class RewardModel(nn.Module):
+    """Scores responses.
+
+    Args:
+        config: the trial's configuration.
+        backbone: examples to hidden states.
+        paradigm: hidden states to features to rewards.
+        head: features to rewards.
+        template: text around the prompt, with ``{prompt}`` in it.
+    """
+
+    def __init__(self, config: TrialConfig, backbone: Backbone, paradigm: nn.Module, head: nn.Module, template: str | None) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.paradigm = paradigm
+        self.head = head
+        self.template = template
+        self.limits = Limits(config.train.max_length, config.backbone.min_pixels, config.backbone.max_pixels, config.backbone.frames)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head lies."""
+        return next(self.head.parameters()).device
+
+    def encode(self, example: PreferenceExample, responses: Sequence[int], limits: Limits | None = None) -> Encoded:
+        """One example as tokens (on the CPU, safe in threads); see :meth:`Backbone.encode`."""
+        return self.backbone.encode(example, responses, limits or self.limits, self.template)
+
+    def collate(self, examples: Sequence[Encoded]) -> Batch:
+        """Examples as a batch, one row per response."""
+        return self.backbone.collate(examples)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Rewards ``[rows]`` in fp32; the backbone runs in the precision of ``train.dtype``, paradigm and head in fp32."""
+        kind = self.device.type
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.train.dtype == "bf16"):
+            hidden = self.backbone(batch)
+        with torch.autocast(kind, enabled=False):
+            rewards: Tensor = self.paradigm(hidden, batch, self.head)
+        return rewards
+
+    def freeze(self) -> None:
+        """Keep the parts that ``train.freeze`` names as they are; the head is always trained."""
+        for name in self.config.train.freeze:
+            for parameter in self.backbone.part(name):
+                parameter.requires_grad_(False)
+
+    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Names and parameters of what is trained."""
+        return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
+
+    @torch.no_grad()
+    def score(
+        self, examples: Sequence[PreferenceExample], *, batch: int = 16, max_pixels: int | None = None, frames: int | None = None
+    ) -> list[list[float]]:
+        """The reward of every response of every example.
+
+        Dropout is off while scoring. Other examples in a batch change a reward only by rounding. Examples whose media are absent
+        (:func:`media_missing`) must be left out by the caller.
+
+        Args:
+            examples: with any number of responses each.
+            batch: examples in one forward pass.
+            max_pixels: largest area of an image; ``None`` as in training.
+            frames: frames of a video; ``None`` as in training.
+
+        Raises:
+            TrialFailed: ``data_error`` with file and row: a medium cannot be read, or a response does not fit.
+        """
+        limits = Limits(self.limits.max_length, self.limits.min_pixels, max_pixels or self.limits.max_pixels, frames or self.limits.frames)
+        was_training = self.training
+        self.eval()
+        try:
+            out: list[list[float]] = []
+            for start in range(0, len(examples), batch):
+                part = [self.encode(example, range(len(example.responses)), limits) for example in examples[start : start + batch]]
+                rows = self.collate(part)
+                rewards = iter(self(rows.to(self.device)).tolist())
+                out += [[next(rewards) for _ in range(count)] for count in rows.responses]
+            return out
+        finally:
+            self.train(was_training)
+
+    def published_names(self) -> set[str]:
+        """Weights that :meth:`save` writes: what was trained of a pretrained backbone, everything of a twin."""
+        everything = set(self.state_dict())
+        if self.config.rehearsal is not None:
+            return everything
+        frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
+        return everything - frozen
+
+    def save(self, folder: Path) -> None:
+        """Fill ``folder`` with everything that :func:`load_reward_model` needs."""
+        state = self.state_dict()
+        names = self.published_names()
+        save_file({name: state[name].detach().cpu().contiguous() for name in sorted(names)}, str(folder / "model.safetensors"))
+        (folder / "model.safetensors").chmod(0o644)  # the library writes it for its owner alone; a team reads results
+        (folder / "backbone").mkdir()
+        self.backbone.save(folder / "backbone")
+        about = {
+            "format": FORMAT,
+            "config": self.config.model_dump(mode="json"),
+            "template": self.template,
+            "complete": names == set(state),
+        }
+        (folder / "reward_model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def build(config: TrialConfig, *, device: str = "cpu") -> RewardModel:
+    """The reward model of a trial, before training, with frozen parts marked.
+
+    The head has its own random stream: another head never changes a twin's backbone.
+
+    Args:
+        config: the effective configuration (see :meth:`TrialConfig.effective`).
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        EnvironmentFault: the weights are missing; it names ``--rehearse``.
+    """
+    backbone = registry.get("backbone", config.backbone.name).load().build(config)
+    model = _assemble(config, backbone, read_template(config.prompt))
+    model.freeze()
+    if config.execution.activation_checkpointing:
+        backbone.checkpoint_activations()
+    return model.to(device)
+
+
+def _assemble(config: TrialConfig, backbone: Backbone, template: str | None) -> RewardModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "head"))
+        head = registry.get("head", config.head.name).load()(backbone.hidden_size, config.head)
+    pooling = getattr(config.head, "pooling", "last")
+    paradigm = registry.get("paradigm", config.paradigm.name).load()(config.paradigm, pooling)
+    return RewardModel(config, backbone, paradigm, head, template)
+
+
+def load_reward_model(folder: Path, *, device: str = "cpu") -> RewardModel:
+    """A published reward model, in evaluation mode.
+
+    Args:
+        folder: what :meth:`RewardModel.save` has filled.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        IntegrityError: a file is missing or damaged, or of another format.
+        EnvironmentFault: frozen parts must come from the pretrained backbone, which is missing here.
+    """
+    try:
+        about: dict[str, Any] = json.loads((folder / "reward_model.json").read_text(encoding="utf-8"))
+        weights = load_file(str(folder / "model.safetensors"))
+    except (OSError, json.JSONDecodeError, SafetensorError) as error:
+        raise IntegrityError(f"the published reward model cannot be read: {error}", found=str(folder)) from error
+    if about.get("format") != FORMAT:
+        raise IntegrityError("the reward model has another format", found=about.get("format"), allowed=str(FORMAT), place=folder)
+    config = TrialConfig.model_validate(about["config"])
+    kind = registry.get("backbone", config.backbone.name).load()
+    complete = about["complete"]
+    source = folder / "backbone" if complete else locate(config.backbone)
+    backbone = kind.from_folder(source, attention=config.execution.attention, weights=not complete, twin=config.rehearsal is not None)
+    model = _assemble(config, backbone, about["template"])
+    lost, unknown = model.load_state_dict(weights, strict=False)
+    if unknown or (complete and lost):
+        raise IntegrityError("the weights do not fit the configuration beside them", found=f"{folder}: {', '.join([*lost, *unknown][:3])}")
+    model.freeze()
+    return model.to(device).eval()
+
+
+def read_template(config: PromptConfig) -> str | None:
+    """The text around the prompt.
+
+    Raises:
+        EnvironmentFault: the file is missing.
+        DefinitionError: it has no ``{prompt}``.
+        IntegrityError: it is not the text that the trial's identity names.
+    """
+    if config.file is None:
+        return None
+    try:
+        text = Path(config.file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(f"the prompt template cannot be read: {error.strerror}", found=config.file) from error
+    if "{prompt}" not in text:
+        raise DefinitionError("the prompt template has no place for the prompt", allowed="a text with {prompt} in it", place=config.file)
+    found = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    if config.sha is not None and found != config.sha:
+        raise IntegrityError("the prompt template has changed since the trial was planned", found=found, allowed=config.sha)
+    return text

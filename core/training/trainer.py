@@ -1,0 +1,300 @@
+"""The trainer: a trial's configuration and an attempt's context in, published weights and final metrics out.
+
+One optimiser step is one effective batch. It is cut into micro batches only to fit into memory: the order of the data, the mean
+over the batch and the random streams know nothing of the cut. Everything that a step draws at random comes from a stream that is
+indexed by the step, so that a run resumed from a checkpoint continues as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from core.data import TrainingData, load_data
+from core.data.examples import PreferenceExample
+from core.data.streams import reseed
+from core.definition.trial import TrialConfig
+from core.errors import TrialFailed
+from core.models.reward_model import RewardModel, build
+from core.training.context import Interrupted, RunContext
+from core.training.loader import MicroBatch, cut, prepare, read_ahead
+from core.training.losses import RewardBatch, total_loss
+from core.training.schedule import Budget, lr_factor
+from core.training.state import Progress, read_checkpoint, restore_weights, trained_weights, write_checkpoint
+
+DEFAULT_MICRO_BATCH = 8
+"""Pairs in one forward pass where `execution.micro_batch` is null."""
+
+
+def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
+    """Train one trial to its end and publish it.
+
+    Args:
+        config: the trial as planned (the rehearsal's changes are applied here).
+        context: the attempt: where to write, what to resume from, what is asked from outside.
+
+    Returns:
+        The final metrics, as they are published: ``train/...`` of the last step, ``validation/...`` of the published weights.
+
+    Raises:
+        TrialFailed: ``nan_loss``, ``cuda_oom`` or ``data_error``, with the step or the row.
+        Interrupted: asked to leave; a checkpoint was saved.
+        EnvironmentFault: weights or data are missing.
+        DefinitionError: a data row is refused.
+    """
+    with named_failures():
+        return Trainer(config.effective(), context).run()
+
+
+class Trainer:
+    """One run of training.
+
+    Args:
+        config: the effective configuration.
+        context: the attempt.
+    """
+
+    def __init__(self, config: TrialConfig, context: RunContext) -> None:
+        prepare_torch(context)
+        self.config = config
+        self.context = context
+        self.data: TrainingData = load_data(config)
+        context.note(data=self.data.fingerprint, counts=self.data.counts)
+        self.order = self.data.order(config.seed)
+        self.model: RewardModel = build(config, device=context.device)
+        self.optimizer = make_optimizer(self.model, config)
+        self.budget = Budget.of(config.train, self.data.epoch_size)
+        self.micro_batch = min(config.execution.micro_batch or DEFAULT_MICRO_BATCH, config.train.batch)
+        self.loaders = max(1, min(4, context.threads))
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] | None = None
+        if context.resume is not None:
+            self.progress, self.best_weights = read_checkpoint(context.resume, self.model, self.optimizer)
+        self.saved_at = time.monotonic()
+        self.saved_step = self.progress.step
+
+    def run(self) -> dict[str, float]:
+        """Steps until the budget is used or training stops early; then publish."""
+        progress, budget = self.progress, self.budget
+        with ThreadPoolExecutor(self.loaders, thread_name_prefix="loader") as self.pool:
+            self.ready = read_ahead(self.pool, self.training_work())
+            while not progress.finished:
+                self.step()
+                done = budget.progress(progress.pairs, progress.tokens)
+                progress.finished = done >= 1.0
+                if self.validation_is_due(done):
+                    progress.finished = self.validate() or progress.finished
+                self.context.progress(progress.step, budget.total_steps(progress.step, done), **self.live())
+                self.obey()
+        if self.config.execution.checkpoint_after == "resume" and self.saved_step < progress.step:
+            self.save()
+        return self.publish()
+
+    # -- one step ---------------------------------------------------------------------------------------------------------
+
+    def training_work(self) -> Iterator[Callable[[], MicroBatch]]:
+        """What the loaders prepare: every micro batch from here on (endless where the budget is in tokens)."""
+        pairs = self.progress.pairs
+        while (size := self.budget.next_batch(pairs)) > 0:
+            examples = [self.data.train[index] for index in self.order.slice(pairs, size)]
+            yield from (self.preparing(part) for part in cut(examples, self.micro_batch))
+            pairs += size
+
+    def preparing(self, examples: Sequence[PreferenceExample]) -> Callable[[], MicroBatch]:
+        """The work that a loader thread does for one micro batch."""
+        pin = self.context.device == "cuda"
+        return lambda: prepare(self.model, examples, pin)
+
+    def step(self) -> None:
+        """One optimiser step over one effective batch."""
+        progress, config = self.progress, self.config
+        began = time.monotonic()
+        size = self.budget.next_batch(progress.pairs)
+        lr = config.optim.lr * lr_factor(self.budget.step_progress(progress.pairs, progress.tokens, progress.step), config.optim)
+        reseed(config.seed, "step", progress.step)
+        self.model.train()
+        losses: list[Tensor] = []
+        rewards: list[RewardBatch] = []
+        tokens = 0
+        for _ in range(math.ceil(size / self.micro_batch)):
+            micro = next(self.ready)
+            output = self.forward(micro)
+            loss = total_loss(output, config.loss).sum() / size
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            losses.append(loss.detach())
+            rewards.append(output.detached())
+            tokens += micro.batch.tokens
+        loss_value = float(torch.stack(losses).sum())
+        if not math.isfinite(loss_value):
+            raise TrialFailed("nan_loss", f"the loss is {loss_value} at step {progress.step + 1} (learning rate {lr:.3g})")
+        grad_norm = float(nn.utils.clip_grad_norm_((value for _, value in self.model.trained()), config.optim.grad_clip or math.inf))
+        if not math.isfinite(grad_norm):
+            raise TrialFailed("nan_loss", f"the gradient norm is {grad_norm} at step {progress.step + 1} (learning rate {lr:.3g})")
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.pairs += size
+        progress.tokens += tokens
+        seconds = time.monotonic() - began
+        progress.last_train = {
+            "loss": loss_value,
+            **summarise(rewards),
+            "grad_norm": grad_norm,
+            "lr": lr,
+            "tokens_per_second": tokens / seconds,
+            "pairs_per_second": size / seconds,
+            "memory_gib": memory_gib(self.context.device),
+            "step_seconds": seconds,
+            "epoch": progress.pairs / self.data.epoch_size,
+        }
+        if progress.step % config.execution.log_every == 0:
+            self.context.metrics("train", progress.step, progress.last_train)
+
+    def forward(self, micro: MicroBatch) -> RewardBatch:
+        """Rewards of one micro batch."""
+        batch = micro.batch.to(self.context.device)
+        return RewardBatch.of(self.model(batch), batch.response_end - batch.response_start, micro.examples)
+
+    def live(self) -> dict[str, float]:
+        """What a live display shows."""
+        shown = {name: self.progress.last_train[name] for name in ("loss", "pairs_per_second")}
+        if "accuracy" in self.progress.last_validation:
+            shown["validation_accuracy"] = self.progress.last_validation["accuracy"]
+        return shown
+
+    # -- validation -------------------------------------------------------------------------------------------------------
+
+    def validation_is_due(self, done: float) -> bool:
+        """Whether another fraction `validate_every` of training has passed, or training ends."""
+        if not self.data.held_out:
+            return False
+        every = self.config.train.validate_every or self.config.execution.validate_every
+        return self.progress.finished or math.floor(done / every + 1e-9) > self.progress.validations
+
+    @torch.no_grad()
+    def validate(self) -> bool:
+        """Loss, accuracy and margin on the validation split; returns whether training stops early."""
+        progress, config = self.progress, self.config
+        self.model.eval()
+        parts = cut(self.data.held_out, self.micro_batch)
+        outputs: list[RewardBatch] = []
+        losses: list[Tensor] = []
+        for micro in read_ahead(self.pool, (self.preparing(part) for part in parts)):
+            outputs.append(self.forward(micro))
+            losses.append(total_loss(outputs[-1], config.loss))
+        metrics = {"loss": float(torch.cat(losses).mean()), **summarise(outputs)}
+        every = config.train.validate_every or config.execution.validate_every
+        progress.validations = math.floor(self.budget.progress(progress.pairs, progress.tokens) / every + 1e-9)
+        progress.last_validation, progress.last_validation_step = metrics, progress.step
+        self.context.metrics("validation", progress.step, metrics)
+        stop = config.train.early_stop
+        watched = stop.metric if stop else "accuracy"
+        if progress.improves(watched, metrics.get(watched, math.nan), stop.min_delta if stop else 0.0):
+            progress.best, progress.best_validation, progress.best_step = metrics[watched], metrics, progress.step
+            progress.stale = 0
+            if config.train.select == "best":
+                self.best_weights = trained_weights(self.model)
+        else:
+            progress.stale += 1
+        return stop is not None and progress.stale >= stop.patience
+
+    # -- checkpoints and the end --------------------------------------------------------------------------------------------
+
+    def obey(self) -> None:
+        """Save where a checkpoint is due or asked for; leave where that is asked for.
+
+        Raises:
+            Interrupted: after saving.
+        """
+        ask = self.context.asked()
+        if self.progress.finished:
+            return
+        steps = self.config.execution.checkpoint_steps
+        if steps is not None:
+            due = self.progress.step % steps == 0
+        else:
+            due = time.monotonic() - self.saved_at >= self.config.execution.checkpoint_every
+        if ask is not None or due:
+            self.save()
+        if ask is not None and ask != "checkpoint":
+            raise Interrupted(ask, self.progress.step)
+
+    def save(self) -> None:
+        """Make a checkpoint."""
+        self.context.save(
+            self.progress.step,
+            lambda folder: write_checkpoint(folder, self.model, self.optimizer, self.progress, self.best_weights),
+        )
+        self.saved_at, self.saved_step = time.monotonic(), self.progress.step
+
+    def publish(self) -> dict[str, float]:
+        """Publish the weights that `train.select` names, with the final metrics."""
+        progress = self.progress
+        validation = progress.last_validation
+        if self.config.train.select == "best" and self.best_weights is not None:
+            restore_weights(self.model, self.best_weights)
+            validation = progress.best_validation
+        metrics = {f"train/{name}": value for name, value in progress.last_train.items()}
+        metrics |= {f"validation/{name}": value for name, value in validation.items()}
+        metrics |= {"train/steps": progress.step, "train/pairs": progress.pairs, "train/tokens": progress.tokens}
+        self.context.publish(self.model.save, metrics)
+        return metrics
+
+
+def make_optimizer(model: RewardModel, config: TrialConfig) -> torch.optim.Optimizer:
+    """AdamW over the trained weights; biases and norms (fewer than two dimensions) do not decay."""
+    decay = [value for _, value in model.trained() if value.ndim >= 2]
+    plain = [value for _, value in model.trained() if value.ndim < 2]
+    groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.optim.lr, betas=config.optim.betas, eps=config.optim.eps)
+
+
+def summarise(outputs: Sequence[RewardBatch]) -> dict[str, float]:
+    """Accuracy and mean margin over pairs that are no ties, and mean rewards, as fractions and in the reward's own unit.
+
+    Equal rewards count as wrong. Where all pairs are ties there is neither accuracy nor margin.
+    """
+    chosen = torch.cat([output.chosen for output in outputs])
+    rejected = torch.cat([output.rejected for output in outputs])
+    difference = (chosen - rejected)[~torch.cat([output.tie for output in outputs])]
+    values = {"chosen_reward": float(chosen.mean()), "rejected_reward": float(rejected.mean())}
+    if len(difference):
+        values |= {"accuracy": float((difference > 0).float().mean()), "margin": float(difference.mean())}
+    return values
+
+
+def memory_gib(device: str) -> float:
+    """Peak memory in GiB: of the GPU's allocator, or of this process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def prepare_torch(context: RunContext) -> None:
+    """Threads, and on a GPU the deterministic kernels without which a resumed run would differ."""
+    torch.set_num_threads(context.threads)
+    if context.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.cuda.reset_peak_memory_stats()
+
+
+@contextmanager
+def named_failures() -> Iterator[None]:
+    """Give running out of GPU memory its cause."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrialFailed("cuda_oom", f"{error} (a smaller execution.micro_batch needs less)") from error

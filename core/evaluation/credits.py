@@ -1,0 +1,226 @@
+"""From ScoreTables to credits: what each example contributes to a metric, so that its uncertainty can be computed.
+
+A metric of a preference benchmark is, in percent, the mean over *groups* of the mean over *units* of a credit. A unit is what
+the metric counts: a pair for an accuracy, an id for Acc+, and its credit is the smallest of its pairs'. An accuracy has one group, a macro
+average several. A benchmark says so once for its examples (:class:`Units`); the scores then enter by arithmetic on arrays, so
+that thousands of tables over the same examples cost milliseconds each.
+
+Units that share an id or an image are not independent. They form a *cluster* (also in a chain: one shares its id with a
+second, which shares its image with a third), and whatever resamples examples resamples clusters.
+
+Credits are those of the strict comparison: a tie and a score that could not be parsed are worth nothing. A metric with another
+policy has no units, and so no statistics by example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from core.evaluation.benchmarks import get
+from core.evaluation.metrics import ExampleFields, Pair, Units
+from core.evaluation.score_table import ScoreMetadata, ScoreTable, comparable
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+LAYOUT = ("example", "id", "response", "label", "source", "category", "media_sha", "extra")
+"""Columns of a ScoreTable that say which pairs there are, and to what they belong."""
+
+
+@dataclass(frozen=True)
+class PairLayout:
+    """What tables over the same examples share.
+
+    Attributes:
+        keys: [pairs] the example and the number of the pair within it.
+        ids: [pairs] the data set's own id of the example.
+        better: [pairs] the row of the better response.
+        worse: [pairs] the row of the worse one.
+        cluster: [pairs] the cluster that the pair belongs to, from 0.
+        units: the units of each metric that has any.
+    """
+
+    keys: tuple[tuple[str, int], ...]
+    ids: tuple[str, ...]
+    better: Integers
+    worse: Integers
+    cluster: Integers
+    units: Mapping[str, Units]
+
+
+def pair_layout(table: ScoreTable) -> PairLayout:
+    """The pairs of a table with their clusters and units, ordered by example, so that the order of rows does not matter.
+
+    Raises:
+        ValueError: an example was scored in several orders or samples.
+    """
+    rows = {name: table.data.column(name).to_pylist() for name in LAYOUT}
+    members: dict[str, list[int]] = {}
+    for row, example in enumerate(rows["example"]):
+        members.setdefault(example, []).append(row)
+    keys: list[tuple[str, int]] = []
+    better: list[int] = []
+    worse: list[int] = []
+    for example in sorted(members):
+        taken = sorted(members[example], key=lambda row: (_rank(rows["label"][row]), rows["response"][row]))
+        if len({rows["response"][row] for row in taken}) < len(taken):
+            raise ValueError(f"example {rows['id'][taken[0]]} was scored several times: reduce orders and samples to one score first")
+        found = [(a, b) for a in taken for b in taken if _ordered(rows["label"][a], rows["label"][b])]
+        keys += [(example, number) for number in range(len(found))]
+        better += [a for a, _ in found]
+        worse += [b for _, b in found]
+    first = np.array(better, dtype=np.int64)
+    scored = _pairs(rows, better)
+    return PairLayout(
+        tuple(keys),
+        tuple(rows["id"][row] for row in better),
+        first,
+        np.array(worse, dtype=np.int64),
+        clusters([rows["id"][row] for row in better], [rows["media_sha"][row] for row in better]),
+        get(table.metadata.benchmark).units(scored) if scored else {},
+    )
+
+
+def clusters(*labels: Sequence[str | None]) -> Integers:
+    """Numbers the connected components of items that share a label of any kind; ``None`` is shared with nobody.
+
+    Args:
+        labels: of each kind (ids, images) one label for each item.
+
+    Returns:
+        [items] the component of each item, from 0, in the order of their first items.
+    """
+    items = len(labels[0])
+    numbers: dict[tuple[int, str], int] = {}
+    edges = [
+        (item, items + numbers.setdefault((kind, label), len(numbers)))
+        for kind, column in enumerate(labels)
+        for item, label in enumerate(column)
+        if label is not None
+    ]
+    size = items + len(numbers)
+    left, right = ([edge[side] for edge in edges] for side in (0, 1))
+    graph = coo_array((np.ones(len(edges)), (left, right)), shape=(size, size))
+    found = connected_components(graph, directed=False)[1][:items]
+    return np.unique(found, return_inverse=True)[1].astype(np.int64)
+
+
+def credits_of(table: ScoreTable, layout: PairLayout) -> Floats:
+    """[pairs] 1 where the better response scores strictly higher, else 0: ties and scores that could not be parsed are wrong."""
+    scores = np.asarray(table.data.column("score").to_numpy(), dtype=np.float64)
+    return (scores[layout.better] > scores[layout.worse]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Credits:
+    """The credits of several tables over the same pairs.
+
+    Attributes:
+        about: what holds for all of them but the scorer and the key.
+        owners: [tables] who scored, such as a trial's id.
+        layout: what the tables share.
+        values: [tables, pairs] 0 or 1.
+    """
+
+    about: ScoreMetadata
+    owners: tuple[str, ...]
+    layout: PairLayout
+    values: npt.NDArray[np.uint8]
+
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        return {owner: row for row, owner in enumerate(self.owners)}
+
+    def __contains__(self, owner: object) -> bool:
+        """Whether there is a table of this owner."""
+        return owner in self._rows
+
+    def unit_credits(self, metric: str, owners: Sequence[str] | None = None) -> tuple[Floats, Integers, Integers]:
+        """The units of a metric.
+
+        Args:
+            metric: its short name (``overall``).
+            owners: whose tables, in this order; ``None`` takes all.
+
+        Returns:
+            [tables, units] credits in percent, [units] groups and [units] clusters.
+
+        Raises:
+            KeyError: the metric has no units, or an owner no table.
+        """
+        units = self.layout.units[metric]
+        rows = slice(None) if owners is None else [self._rows[owner] for owner in owners]
+        counted = np.flatnonzero(units.unit >= 0)
+        order = counted[np.argsort(units.unit[counted], kind="stable")]
+        starts = np.flatnonzero(np.diff(units.unit[order], prepend=-1))
+        smallest = np.minimum.reduceat(self.values[rows][:, order], starts, axis=1)
+        return smallest * 100.0, units.group, self.layout.cluster[order[starts]]
+
+
+def collect(tables: Iterable[tuple[str, ScoreTable]]) -> list[Credits]:
+    """The credits of tables, those over the same examples together.
+
+    Tables are kept apart where they may not be compared (another benchmark, revision, content, a rehearsal), or hold other
+    pairs or other groups. The layout is computed anew only where a table's own columns differ from those of the one before.
+
+    Args:
+        tables: pairs of an owner and a table; read one by one, so that only the credits are kept.
+    """
+    found: list[tuple[ScoreTable, PairLayout, list[str], list[npt.NDArray[np.uint8]]]] = []
+    last: tuple[pa.Table, str, PairLayout] | None = None
+    for owner, table in tables:
+        columns = table.data.select(LAYOUT)
+        if last is None or last[1] != table.metadata.benchmark or not columns.equals(last[0]):
+            last = (columns, table.metadata.benchmark, pair_layout(table))
+        layout = last[2]
+        values = credits_of(table, layout).astype(np.uint8)
+        for other, shared, owners, rows in found:
+            if comparable(table.metadata, other.metadata) is None and same_layout(layout, shared):
+                owners.append(owner)
+                rows.append(values)
+                break
+        else:
+            found.append((table, layout, [owner], [values]))
+    return [Credits(table.metadata, tuple(owners), layout, np.stack(rows)) for table, layout, owners, rows in found]
+
+
+def same_layout(a: PairLayout, b: PairLayout) -> bool:
+    """Whether two layouts have the same pairs, and the same units of every metric."""
+    if a is b:
+        return True
+    return a.keys == b.keys and not other_groupings(a, b)
+
+
+def other_groupings(a: PairLayout, b: PairLayout) -> list[str]:
+    """Metrics that two layouts over the same pairs put together in different ways."""
+    return sorted(
+        name
+        for name in {*a.units, *b.units}
+        if name not in a.units
+        or name not in b.units
+        or not np.array_equal(a.units[name].unit, b.units[name].unit)
+        or not np.array_equal(a.units[name].group, b.units[name].group)
+    )
+
+
+def _rank(label: int | None) -> int:
+    return -1 if label is None else label
+
+
+def _ordered(better: int | None, worse: int | None) -> bool:
+    return better is not None and worse is not None and better < worse
+
+
+def _pairs(rows: Mapping[str, list[Any]], taken: Sequence[int]) -> list[Pair]:
+    """The pairs whose better responses stand in these rows, without scores."""
+    names = ("example", "id", "source", "category", "extra")
+    return [Pair(ExampleFields(*(rows[name][row] for name in names)), None, None) for row in taken]

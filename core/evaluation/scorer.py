@@ -1,0 +1,146 @@
+"""Scoring: a benchmark's examples through a trained model or a baseline, into a ScoreTable.
+
+torch and the model are imported when a trial is scored, not before: baselines and summaries stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core import registry
+from core.data.examples import PreferenceExample
+from core.data.media import media_missing
+from core.definition.trial import BenchmarkConfig, RehearsalConfig, TrialConfig
+from core.errors import EnvironmentFault, TrialFailed
+from core.evaluation.benchmarks import LoadedBenchmark, get, load
+from core.evaluation.score_table import ScoreTable, from_examples
+
+BATCH = 16
+"""Examples in one forward pass, and between two calls of ``on_progress``."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of examples that are scored and their total."""
+
+
+def score_trial(
+    weights: Path,
+    config: TrialConfig,
+    benchmark: Mapping[str, Any] | BenchmarkConfig,
+    *,
+    key: str | None = None,
+    scorer: str = "trial",
+    device: str = "cpu",
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> ScoreTable:
+    """Score one benchmark with the published weights of a trial.
+
+    Examples whose media are absent are skipped and counted; the result is then partial.
+
+    Args:
+        weights: the folder that :func:`core.models.reward_model.load_reward_model` reads.
+        config: the trial; in a rehearsal the benchmark is a generated one.
+        benchmark: its configuration.
+        key: the scoring's key, for the table's metadata.
+        scorer: who scores, for the table's metadata, such as ``trial:<id>``.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads; ``None`` leaves torch's setting alone.
+        on_progress: told how far the scoring is.
+
+    Raises:
+        EnvironmentFault: the benchmark's data, or the media of all its examples, are not on this machine.
+        IntegrityError: the weights are damaged.
+        TrialFailed: ``nan_loss`` where a reward is not finite, ``data_error`` where a medium cannot be read.
+    """
+    loaded = load(benchmark, config.rehearsal)
+    usable = [index for index, example in enumerate(loaded.examples) if not media_missing(example)]
+    if not usable:
+        raise EnvironmentFault(
+            f"no example of the benchmark {loaded.name} has its media on this machine",
+            found=_media_path(loaded.examples[0]),
+            allowed="`media` of the benchmark in `evaluate`: the folder that the paths in its file are relative to",
+            next=f"sweep score --baseline length --benchmark {loaded.name} needs no media",
+        )
+
+    import torch
+
+    from core.models.reward_model import load_reward_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = load_reward_model(weights, device=device)
+    scores: list[list[float] | None] = [None] * len(loaded.examples)
+    for start in range(0, len(usable), BATCH):
+        part = usable[start : start + BATCH]
+        examples = [loaded.examples[index] for index in part]
+        rewards = model.score(examples, batch=BATCH, max_pixels=loaded.config.max_pixels, frames=loaded.config.frames)
+        for index, values in zip(part, rewards, strict=True):
+            scores[index] = values
+        if on_progress is not None:
+            on_progress(start + len(part), len(usable))
+    return _table(loaded, scores, scorer, key, _token_counter(model.backbone))
+
+
+def score_baseline(
+    name: str,
+    benchmark: Mapping[str, Any] | BenchmarkConfig,
+    rehearsal: RehearsalConfig | None = None,
+    *,
+    key: str | None = None,
+) -> ScoreTable:
+    """Score one benchmark with a registered baseline; every row counts, with or without its media.
+
+    ``key`` is the scoring's key, for the table's metadata.
+
+    Raises:
+        DefinitionError: no such baseline, or a row of the benchmark is refused.
+        EnvironmentFault: the benchmark's data are not on this machine.
+    """
+    baseline = registry.get("baseline", name).load()
+    loaded = load(benchmark, rehearsal)
+    return _table(loaded, baseline(loaded.examples), f"baseline:{name}", key, None)
+
+
+def _token_counter(backbone: Any) -> Callable[[str], int] | None:
+    """Counts the tokens of a text; ``None`` for a backbone without a tokenizer."""
+    tokenizer = getattr(backbone, "tokenizer", None)
+    if tokenizer is None:
+        return None
+    return lambda text: len(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def _table(
+    loaded: LoadedBenchmark,
+    scores: Sequence[Sequence[float] | None],
+    scorer: str,
+    key: str | None,
+    tokens: Callable[[str], int] | None,
+) -> ScoreTable:
+    try:
+        return from_examples(loaded.examples, scores, loaded.metadata(scorer, key), tokens=tokens)
+    except ValueError as error:
+        raise TrialFailed("nan_loss", f"benchmark {loaded.name}: {error}") from error
+
+
+def _media_path(example: PreferenceExample) -> str:
+    return ", ".join(str(media.path) for media in example.media)
+
+
+def summarise(table: ScoreTable) -> dict[str, Any]:
+    """The metrics of a table: ``{"benchmark", "revision", "n", "partial", "metrics"}``, metrics in percent.
+
+    ``n`` is the number of examples that were scored; ``partial`` is ``None``, or ``{"scored", "skipped"}`` where some were left out
+    because their media are absent.
+    """
+    about = table.metadata
+    n = table.examples
+    return {
+        "benchmark": about.benchmark,
+        "revision": about.revision,
+        "rehearsal": about.rehearsal,
+        "n": n,
+        "partial": {"scored": n, "skipped": about.skipped} if about.skipped else None,
+        "metrics": get(about.benchmark).metrics(table),
+    }

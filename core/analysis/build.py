@@ -1,0 +1,274 @@
+"""Joins outcomes and reported numbers into the ablation table (pure, no I/O).
+
+What may be compared is decided here, once, for every format. The difference to a reported number is taken only in a real run,
+on the same revision of the benchmark, over all of its examples, and where nobody marked the number as not comparable. The best
+cell of a column is marked only where all of its cells were scored on the same data, and whether it is better beyond chance is left to
+:mod:`core.analysis.best`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import stdev
+
+from core.analysis.best import over_examples, rate_best
+from core.analysis.intervals import Progress, t_interval
+from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
+from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent
+from core.definition.plan import cell_name
+from core.evaluation.credits import Credits
+
+HEADLINES = ("overall", "macro", "acc", "acc_plus", "accuracy")
+"""Metrics that a table shows unless others are asked for (a name is a headline if its part after the benchmark begins with one)."""
+
+
+def build_report(
+    sweep: str,
+    trials: Sequence[TrialOutcome],
+    *,
+    rehearsal: bool,
+    baselines: Sequence[BaselineOutcome] = (),
+    reported: Sequence[ReportedRow] = (),
+    published: Mapping[str, str | None] | None = None,
+    objective: str | None = None,
+    credits: Sequence[Credits] = (),
+    progress: Progress | None = None,
+) -> Report:
+    """The table of a sweep.
+
+    Args:
+        sweep: its name.
+        trials: all of them, in the order of the plan; replicates of a cell are joined.
+        rehearsal: whether these are a rehearsal's: nothing is subtracted then.
+        baselines: scorers without a model.
+        reported: what papers printed.
+        published: revision of each benchmark that published numbers refer to, where a value does not say it itself.
+        objective: the metric that the study selects by.
+        credits: of the trials' score tables, by trial id: intervals and tests by example follow from them.
+        progress: told how many values have got their interval over examples.
+    """
+    cells: dict[str, list[TrialOutcome]] = {}
+    for trial in trials:
+        cells.setdefault(cell_name(trial.cell), []).append(trial)
+    found = {name: [row for row in reported if row.cell == replicates[0].cell] for name, replicates in cells.items()}
+    match = _Comparison(rehearsal, published or {})
+    rows = [_cell_row(name, replicates, found[name], match) for name, replicates in cells.items()]
+    metrics = _ordered_metrics(rows, reported, baselines)
+    rows, notes = _mark_best(rows, metrics)
+    columns = default_columns(metrics, reported)
+    rows, few = over_examples(rows, cells, credits, progress)
+    rows, untested = rate_best(rows, cells, credits)
+    notes += [found[metric] for found in (few, untested) for metric in columns if metric in found]
+    rows += [_baseline_row(baseline) for baseline in baselines]
+    rows += [_reported_row(entry) for entry in reported if entry.model is not None]
+    axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
+    notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
+    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes)))
+
+
+def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> tuple[str, ...]:
+    """Headlines that a paper reports, those of benchmarks that none reports, and the validation accuracy."""
+    named = {metric for row in reported for metric in row.values}
+    covered = {metric.split("/", 1)[0] for metric in named}
+    columns = []
+    for metric in metrics:
+        benchmark, _, short = metric.partition("/")
+        if not is_percent(metric):
+            shown = metric == "validation/accuracy"
+        else:
+            shown = short.split("/", 1)[0] in HEADLINES and (metric in named or benchmark not in covered)
+        if shown:
+            columns.append(metric)
+    return tuple(columns)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Decides whether a reported number may be subtracted."""
+
+    rehearsal: bool
+    published: Mapping[str, str | None]
+
+    def allows(self, metric: str, value: Value, printed: ReportedValue) -> bool:
+        """All conditions of this module's docstring."""
+        if self.rehearsal or not printed.comparable or value.partial is not None:
+            return False
+        wanted = printed.revision or self.published.get(metric.split("/", 1)[0])
+        return wanted is None or value.revision == wanted
+
+
+def _cell_row(name: str, trials: Sequence[TrialOutcome], reported: Sequence[ReportedRow], comparison: _Comparison) -> Row:
+    trials = sorted(trials, key=lambda trial: trial.seed)
+    collected: dict[str, list[tuple[float, str | None, ScoringOutcome | None]]] = {}
+    for trial in trials:
+        for metric, number, scoring in _values(trial):
+            entries = collected.setdefault(metric, [])
+            if number is not None and math.isfinite(number):
+                entries.append((number, trial.run_url, scoring))
+    metrics = {metric: _value(entries) for metric, entries in collected.items()}
+    for row in reported:
+        for metric, printed in row.values.items():
+            value = metrics.get(metric, Value())
+            if printed.value is None or value.reported is not None:
+                metrics.setdefault(metric, value)
+                continue
+            value = replace(value, reported=printed.value, source=row.source, note=printed.note)
+            if value.mean is not None and comparison.allows(metric, value, printed):
+                value = replace(value, difference=value.mean - printed.value)
+            metrics[metric] = value
+    flags = dict.fromkeys(flag for trial in trials for flag in trial.flags)
+    if any(value.partial for value in metrics.values()):
+        flags["partial"] = None
+    n = max((len(value.values) for value in metrics.values()), default=0)
+    return Row("cell", name, dict(trials[0].cell), n, len(trials), metrics, _missing(trials, metrics), tuple(flags))
+
+
+def _values(trial: TrialOutcome) -> Iterable[tuple[str, float | None, ScoringOutcome | None]]:
+    for scoring in trial.scorings:
+        for short, number in scoring.metrics.items():
+            yield f"{scoring.benchmark}/{short}", number, scoring
+    for metric, number in trial.metrics.items():
+        yield metric, number, None
+
+
+def _value(entries: Sequence[tuple[float, str | None, ScoringOutcome | None]]) -> Value:
+    """Join the replicates of one metric; no mean over results that were taken on different data."""
+    if not entries:
+        return Value()
+    numbers = tuple(number for number, _, _ in entries)
+    scorings = [scoring for _, _, scoring in entries if scoring is not None]
+    data = {(scoring.revision, scoring.n, scoring.skipped) for scoring in scorings}
+    first = scorings[0] if scorings else None
+    partial = next(((scoring.n, scoring.skipped) for scoring in scorings if scoring.skipped), None)
+    several = len(data) <= 1 and len(numbers) > 1
+    differ = several and min(numbers) < max(numbers)
+    return Value(
+        mean=math.fsum(numbers) / len(numbers) if len(data) <= 1 else None,
+        spread=stdev(numbers) if several else None,
+        ci=t_interval(numbers) if differ else None,
+        ci_over="seeds" if differ else None,
+        values=numbers,
+        urls=tuple(url for _, url, _ in entries),
+        revision=" and ".join(sorted({scoring.revision for scoring in scorings})) if first else None,
+        partial=partial,
+    )
+
+
+def _missing(trials: Sequence[TrialOutcome], metrics: Mapping[str, Value]) -> tuple[str, ...]:
+    """Why values are absent, replicates with the same reason joined."""
+    reasons: dict[str, list[int]] = {}
+    for trial in trials:
+        scored = {scoring.benchmark for scoring in trial.scorings}
+        unscored = [name for name in trial.evaluate if name not in scored]
+        if trial.state != "completed":
+            reason = trial.state + (f" ({trial.cause})" if trial.cause else "")
+        elif unscored:
+            reason = f"not scored on {', '.join(unscored)}"
+        else:
+            continue
+        reasons.setdefault(reason + (f": {trial.reason}" if trial.reason else ""), []).append(trial.seed)
+    lines = []
+    for reason, seeds in reasons.items():
+        who = "" if len(trials) == 1 else f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: "
+        lines.append(who + reason)
+    mixed = sorted({metric.split("/", 1)[0] for metric, value in metrics.items() if value.values and value.mean is None})
+    return (*lines, *(f"no mean on {name}: the replicates were scored on different data" for name in mixed))
+
+
+def _baseline_row(baseline: BaselineOutcome) -> Row:
+    metrics = {
+        f"{scoring.benchmark}/{short}": _value([(number, None, scoring)])
+        for scoring in baseline.scorings
+        for short, number in scoring.metrics.items()
+        if number is not None
+    }
+    return Row("baseline", baseline.name, None, 1, 1, metrics)
+
+
+def _reported_row(row: ReportedRow) -> Row:
+    metrics = {
+        metric: Value(reported=printed.value, source=row.source, note=printed.note)
+        for metric, printed in row.values.items()
+        if printed.value is not None
+    }
+    return Row("reported", str(row.model), None, 0, 0, metrics)
+
+
+def _ordered_metrics(rows: Sequence[Row], reported: Sequence[ReportedRow], baselines: Sequence[BaselineOutcome]) -> tuple[str, ...]:
+    """Benchmarks in the order in which they come, what training logged last; reported names that nothing measured yet as well."""
+    names = [metric for row in rows for metric in row.metrics]
+    names += [f"{scoring.benchmark}/{short}" for baseline in baselines for scoring in baseline.scorings for short in scoring.metrics]
+    names += [metric for row in reported for metric in row.values]
+    unique = dict.fromkeys(names)
+    prefixes = list(dict.fromkeys(name.split("/", 1)[0] for name in unique))
+    prefixes.sort(key=lambda prefix: (prefix in OWN, prefix == "train"))
+    return tuple(name for prefix in prefixes for name in unique if name.split("/", 1)[0] == prefix)
+
+
+def _mark_best(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Mark the best cells of each column, ties included; a column over different data has no best."""
+    best: set[tuple[int, str]] = set()
+    mixed: dict[str, None] = {}
+    for metric in metrics:
+        values = {index: row.metrics[metric] for index, row in enumerate(rows) if metric in row.metrics}
+        means = {index: value.mean for index, value in values.items() if value.mean is not None}
+        way = direction(metric)
+        if way is None or len(means) < 2:
+            continue
+        if len({(values[index].revision, values[index].partial) for index in means}) > 1:
+            mixed[metric.split("/", 1)[0]] = None
+            continue
+        top = max(means.values()) if way == "max" else min(means.values())
+        best |= {(index, metric) for index, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
+    marked = [
+        replace(row, metrics={metric: replace(value, best=(index, metric) in best) for metric, value in row.metrics.items()})
+        for index, row in enumerate(rows)
+    ]
+    return marked, [f"No best cell is marked on {name}: its cells were scored on different data." for name in mixed]
+
+
+def _abouts(reported: Sequence[ReportedRow]) -> list[str]:
+    """What is said of whole tables, once each."""
+    return [f"{source}: {about}" for source, about in dict.fromkeys((row.source, row.about) for row in reported) if about]
+
+
+def _notes(
+    rows: Sequence[Row],
+    notes: Sequence[str],
+    rehearsal: bool,
+    objective: str | None,
+) -> list[str]:
+    """Sentences below the table, without repetition."""
+    out: dict[str, None] = {}
+    if rehearsal:
+        out["A rehearsal: tiny models on generated data. These numbers say nothing about the models named here."] = None
+    for row in rows:
+        for metric, value in row.metrics.items():
+            benchmark = metric.split("/", 1)[0]
+            if value.partial is not None:
+                scored, skipped = value.partial
+                out[f"Partial on {benchmark}: {scored} of {scored + skipped} examples, the media of {skipped} are absent."] = None
+        out |= dict.fromkeys(_remarks(row))
+    revisions = {(metric.split("/", 1)[0], value.revision) for row in rows for metric, value in row.metrics.items() if value.revision}
+    if revisions:
+        out[f"Data: {', '.join(f'{benchmark} {revision}' for benchmark, revision in sorted(revisions))}."] = None
+    out |= dict.fromkeys(notes)
+    if objective is not None and is_percent(objective):
+        out[f"Selected on the benchmark it reports: the objective is {objective}."] = None
+    return list(out)
+
+
+def _remarks(row: Row) -> list[str]:
+    """What the papers' rows say about their numbers; a remark about all of a row's numbers names none of them."""
+    printed = [metric for metric, value in row.metrics.items() if value.reported is not None]
+    remarks: dict[str, list[str]] = {}
+    for metric in printed:
+        note = row.metrics[metric].note
+        if note is not None:
+            remarks.setdefault(note, []).append(metric)
+    return [
+        f"{row.name}: {note}" if len(metrics) == len(printed) else f"{row.name}, {', '.join(metrics)}: {note}"
+        for note, metrics in remarks.items()
+    ]

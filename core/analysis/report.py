@@ -1,0 +1,218 @@
+"""The ablation table as a value: rows, columns, notes, and its JSON (pure, no I/O). :mod:`core.analysis.build` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from core.analysis.multiplicity import holm
+from core.errors import UsageError, nearest
+
+OWN = ("train", "validation")
+"""Prefixes of the metrics that training logs: fractions, not percent."""
+
+Kind = Literal["cell", "baseline", "reported"]
+
+
+LEVEL = 0.05
+"""A best cell is marked as better beyond chance where its adjusted p value is at or under this."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """What a test says about the best cell of a column: is it better than every other?
+
+    Attributes:
+        test: name of the test.
+        p: the largest p value over all rivals: all of them must be beaten.
+        rival: the cell that this one belongs to.
+        adjusted: after Holm over the columns of the table; ``None`` where the column is not shown.
+    """
+
+    test: str
+    p: float
+    rival: str
+    adjusted: float | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """One metric of one row.
+
+    Attributes:
+        mean: over the replicates; ``None`` where there is none, or they were scored on different data.
+        values: of the replicates, by seed.
+        urls: the page of each value's run, where known.
+        reported: what was printed for this cell.
+        source: where it was printed.
+        note: what its row or value says about it.
+        difference: ours less the reported one; ``None`` where they are not comparable.
+        spread: standard deviation over the replicates; ``None`` for fewer than two.
+        ci: 95 % interval of the mean.
+        ci_over: what it is over: other seeds (Student's), or for one replicate other examples (bootstrap, or Wilson's).
+        best: whether no other cell of the column has a better mean.
+        tested: what a test says about that, where it is the only best and there was enough to test.
+        revision: revision of the benchmark, ``None`` for what training logged.
+        partial: examples scored and skipped, where some were skipped.
+    """
+
+    mean: float | None = None
+    values: tuple[float, ...] = ()
+    urls: tuple[str | None, ...] = ()
+    reported: float | None = None
+    source: str | None = None
+    note: str | None = None
+    difference: float | None = None
+    spread: float | None = None
+    ci: tuple[float, float] | None = None
+    ci_over: Literal["seeds", "examples"] | None = None
+    best: bool = False
+    tested: Best | None = None
+    revision: str | None = None
+    partial: tuple[int, int] | None = None
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether it is the best of its column, and more than chance says so."""
+        return self.tested is not None and self.tested.adjusted is not None and self.tested.adjusted <= LEVEL
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a cell, a baseline, or a model that only the papers know.
+
+    ``n`` counts the replicates that have a value, ``asked`` those that were asked for; ``missing`` says why something is absent.
+    """
+
+    kind: Kind
+    name: str
+    cell: Mapping[str, Any] | None
+    n: int
+    asked: int
+    metrics: Mapping[str, Value]
+    missing: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole table.
+
+    Attributes:
+        sweep: name of the sweep.
+        rehearsal: whether the numbers say nothing about the models that they are labelled with.
+        axes: paths of the cells' coordinates, in order.
+        metrics: all metrics, in order.
+        columns: those that a table shows.
+        rows: cells, then baselines, then outside models.
+        notes: sentences that belong below the table.
+    """
+
+    sweep: str
+    rehearsal: bool
+    axes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+def is_percent(metric: str) -> bool:
+    """Whether a metric is in percent (a benchmark's) or a fraction (training and validation)."""
+    return metric.split("/", 1)[0] not in OWN
+
+
+def direction(metric: str) -> Literal["max", "min"] | None:
+    """Which way is better; ``None`` where neither is (a learning rate, a speed)."""
+    if is_percent(metric) or metric.endswith("/accuracy"):
+        return "max"
+    return "min" if metric.endswith("/loss") else None
+
+
+def choose(report: Report, patterns: Sequence[str]) -> Report:
+    """The same report with the metrics that match one of the patterns (``vl_rewardbench/*``), in the order of the patterns.
+
+    Raises:
+        UsageError: a pattern matches no metric; it names those that there are and the nearest.
+    """
+    chosen: list[str] = []
+    for pattern in patterns:
+        found = [metric for metric in report.metrics if fnmatchcase(metric, pattern)]
+        if not found:
+            raise UsageError(
+                "no metric of the report matches",
+                found=pattern,
+                allowed=report.metrics or "nothing: there are no metrics yet",
+                nearest=nearest(pattern, report.metrics),
+            )
+        chosen += [metric for metric in found if metric not in chosen]
+    return adjust(replace(report, metrics=tuple(chosen), columns=tuple(chosen)))
+
+
+def adjust(report: Report) -> Report:
+    """The same report with the tests of its best cells adjusted by Holm over the columns that it shows: they are the family."""
+    tests = {
+        metric: value.tested
+        for metric in report.columns
+        for row in report.rows
+        if (value := row.metrics.get(metric)) is not None and value.tested is not None
+    }
+    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+
+    def with_test(metric: str, value: Value) -> Value:
+        return value if value.tested is None else replace(value, tested=replace(value.tested, adjusted=adjusted.get(metric)))
+
+    rows = (replace(row, metrics={name: with_test(name, value) for name, value in row.metrics.items()}) for row in report.rows)
+    return replace(report, rows=tuple(rows))
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The stable JSON of a report; every cell has an entry for every metric, with an empty one where nothing is known."""
+    return {
+        "schema": 1,
+        "sweep": report.sweep,
+        "rehearsal": report.rehearsal,
+        "axes": list(report.axes),
+        "columns": list(report.columns),
+        "rows": [_row_json(report, row) for row in report.rows],
+        "notes": list(report.notes),
+    }
+
+
+def _row_json(report: Report, row: Row) -> dict[str, Any]:
+    names = report.metrics if row.kind == "cell" else [name for name in report.metrics if name in row.metrics]
+    return {
+        "kind": row.kind,
+        "name": row.name,
+        "cell": None if row.cell is None else dict(row.cell),
+        "n": row.n,
+        "asked": row.asked,
+        "metrics": {name: _value_json(row.metrics.get(name, Value())) for name in names},
+        "missing": list(row.missing),
+        "flags": list(row.flags),
+    }
+
+
+def _test_json(best: Best) -> dict[str, Any]:
+    return {"name": best.test, "rival": best.rival, "p": best.p, "p_holm": best.adjusted}
+
+
+def _value_json(value: Value) -> dict[str, Any]:
+    return {
+        "mean": value.mean,
+        "values": list(value.values),
+        "reported": value.reported,
+        "difference": value.difference,
+        "spread": value.spread,
+        "ci": None if value.ci is None else list(value.ci),
+        "ci_over": value.ci_over,
+        "best": value.best,
+        "beyond_chance": value.beyond_chance,
+        "test": None if value.tested is None else _test_json(value.tested),
+        "revision": value.revision,
+        "partial": None if value.partial is None else {"scored": value.partial[0], "skipped": value.partial[1]},
+        "runs": list(value.urls),
+        "source": value.source,
+    }

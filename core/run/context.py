@@ -1,0 +1,157 @@
+"""One attempt as the trainer sees it: where it may write, what it records, and what the outside asks of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from core.errors import TrialFailed
+from core.training.context import Ask
+from core.workspace.claim import checkpoints
+from core.workspace.files import publish_folder, verify
+from core.workspace.journal import JournalWriter
+from core.workspace.layout import Attempt, Trial, Workspace
+from core.workspace.requests import asked
+
+POLL_SECONDS = 0.5
+PROGRESS_SECONDS = 0.5
+
+
+class AttemptContext:
+    """Implements :class:`core.training.context.RunContext` on an attempt's folder.
+
+    Args:
+        workspace: for HOLD.
+        trial: the trial.
+        attempt: the attempt that this process owns.
+        journal: its journal.
+        resume: the newest valid checkpoint, verified.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads.
+        keep: checkpoints kept while training.
+        after: what stays at the end, ``weights`` or ``resume``.
+        fingerprints: of code and environment; :meth:`note` adds the data's.
+        echo: called with every journal line (live output of ``sweep run``).
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        trial: Trial,
+        attempt: Attempt,
+        journal: JournalWriter,
+        *,
+        resume: Path | None,
+        device: str,
+        threads: int,
+        keep: int,
+        after: Literal["weights", "resume"],
+        fingerprints: Mapping[str, str],
+        echo: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.folder = attempt.folder
+        self.resume = resume
+        self.device = device
+        self.threads = threads
+        self.signalled: Ask | None = None
+        self._workspace = workspace
+        self._trial = trial
+        self._attempt = attempt
+        self._journal = journal
+        self._keep = keep
+        self._after = after
+        self._fingerprints = dict(fingerprints)
+        self._facts: dict[str, Any] = {}
+        self._echo = echo
+        self._began = time.monotonic()
+        self._polled = 0.0
+        self._shown = 0.0
+        self._last: Ask | None = None
+        self._checkpoints = asked(trial).checkpoints
+        self._steps = 0
+
+    def metrics(self, group: Literal["train", "validation"], step: int, values: Mapping[str, float]) -> None:
+        """Record metrics after an optimiser step."""
+        self._steps = max(self._steps, step)
+        self._write("metrics", group=group, step=step, values=dict(values))
+
+    def progress(self, step: int, total: int, **values: Any) -> None:
+        """Say how far training is, at most twice a second."""
+        now = time.monotonic()
+        if now - self._shown >= PROGRESS_SECONDS or step >= total:
+            self._shown = now
+            self._write("progress", step=step, total=total, values=values)
+
+    def note(self, **facts: Any) -> None:
+        """Record facts that are known only now: the data's fingerprint, counts of examples."""
+        self._facts.update(facts)
+
+    def asked(self) -> Ask | None:
+        """A signal's wish at once; requests and HOLD are looked up at most twice a second."""
+        if self.signalled is not None:
+            return self.signalled
+        now = time.monotonic()
+        if now - self._polled < POLL_SECONDS:
+            return None
+        self._polled = now
+        if self._workspace.held:
+            return "pause"
+        wish = asked(self._trial)
+        if wish.stop is not None:
+            return wish.stop
+        if wish.checkpoints > self._checkpoints:
+            self._checkpoints = wish.checkpoints
+            return "checkpoint"
+        return None
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Make a checkpoint, then let older ones of this attempt go."""
+        target = self._attempt.checkpoints / f"step-{step:08d}"
+        extra = {"attempt": self._attempt.number, "step": step}
+        if publish_folder(target, self._attempt.checkpoints / f".step-{step:08d}", write, extra):
+            self._write("checkpoint", step=step, folder=target.name)
+        self._prune(keep=self._keep)
+
+    def publish(self, write: Callable[[Path], None], metrics: Mapping[str, float]) -> None:
+        """Publish the result by one rename; then verify it and let the resume state go."""
+
+        def fill(folder: Path) -> None:
+            (folder / "weights").mkdir()
+            write(folder / "weights")
+            record = {
+                "v": 1,
+                "metrics": dict(metrics),
+                "attempt": self._attempt.number,
+                "steps": self._steps,
+                "seconds": round(time.monotonic() - self._began, 3),
+                "fingerprints": self._fingerprints | {k: v for k, v in self._facts.items() if k == "data"},
+                "facts": {k: v for k, v in self._facts.items() if k != "data"},
+                "flags": [],
+            }
+            (folder / "metrics.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+
+        publish_folder(self._trial.result, self.folder / ".result", fill, {"attempt": self._attempt.number})
+        problems = verify(self._trial.result)
+        if problems:
+            raise TrialFailed("disk_quota", "the result on disk is not what was written: " + "; ".join(problems))
+        if self._after == "weights":
+            self._prune(keep=0)
+
+    def _prune(self, keep: int) -> None:
+        for _, _, folder in checkpoints(self._trial)[keep:]:
+            # renamed first: a reader never meets a checkpoint that is half deleted
+            doomed = folder.with_name(f".gone-{folder.name}-{os.getpid()}")
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(folder, doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+    def _write(self, kind: Literal["progress", "metrics", "checkpoint"], **fields: Any) -> None:
+        line = self._journal.write(kind, **fields)
+        if self._echo is not None:
+            self._echo(line)

@@ -1,0 +1,53 @@
+"""What a signal means inside an allocation: preemption, the time limit, or somebody's wish.
+
+A scheduler warns with SIGUSR2 ahead of both preemption and the time limit, and does not say which. The two are told apart by the
+allocation's own clock: from ``warned`` seconds on, a warning is that of the time limit; one before that is a preemption. SIGTERM
+alone is an order to leave (a cancelled job, Ctrl-C, a preemption without warning); the scheduler's own answer for the job may say more.
+
+Whoever starts the worker in an allocation hands it three environment variables: ``SWEEP_JOB_BEGAN`` (unix seconds of this host,
+written before anything else runs), ``SWEEP_JOB_ID`` and ``SWEEP_JOB_RESTART`` (how often the scheduler has restarted the job).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.training.context import Ask
+
+WARNING = signal.SIGUSR2
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a worker was given; on one's own machine there is no end and no preemption.
+
+    Attributes:
+        warned: seconds after the beginning from which on a warning is that of the time limit; ``None``: there is no limit.
+        began: unix seconds of this host.
+        job_id: the scheduler's name for it.
+        restart: how often the scheduler has restarted it.
+    """
+
+    warned: float | None = None
+    began: float = 0.0
+    job_id: str | None = None
+    restart: int = 0
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Allocation:
+        """From ``job.json`` and the environment."""
+        began = float(os.environ.get("SWEEP_JOB_BEGAN") or time.time())
+        restart = int(os.environ.get("SWEEP_JOB_RESTART") or 0)
+        return cls(record.get("warned"), began, os.environ.get("SWEEP_JOB_ID"), restart)
+
+    def why(self, number: int, now: float | None = None) -> Ask:
+        """What signal ``number`` asks for."""
+        if self.warned is None or number != WARNING:
+            return "stop"
+        elapsed = (time.time() if now is None else now) - self.began
+        return "time_limit" if elapsed >= self.warned else "preempted"

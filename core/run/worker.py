@@ -1,0 +1,245 @@
+"""The worker: owns one allocation, imports torch once, and forks a child for each trial that it takes up.
+
+The parent stays a safe thing to fork: one thread, no tensor arithmetic (one multi-threaded CPU operation before the fork
+hangs the child). It looks for claimable work among the planned trials of its shape, in the order of the plan from an offset of
+its own, so that workers do not all race for the same trial. Scorings of trained trials come before new trainings: an answer
+that is nearly there is worth more than one that is not begun.
+
+When a child ends without a last journal line (a crash, the out-of-memory killer), the parent has reaped it, is therefore the
+only possible writer left, and writes the line with the cause.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.control.decide import TrialStatus
+from core.control.tick import SweepReader
+from core.definition.plan import Shape
+from core.run.attempt import LOST_RACE, Place, Work
+from core.run.child import fork
+from core.run.leaving import Allocation
+from core.workspace import process
+from core.workspace.files import write_atomic
+from core.workspace.journal import JournalWriter, read_lines
+from core.workspace.layout import Attempt, Unit, Workspace
+from core.workspace.registration import newest
+
+POLL_SECONDS = 0.2
+TICK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Orders:
+    """``job.json``: what a worker is told."""
+
+    key: str
+    folder: Path
+    sweep: str
+    shape: Shape
+    threads: int
+    device: str
+    idle: float
+    allocation: Allocation = field(default_factory=Allocation)
+
+    @classmethod
+    def read(cls, folder: Path) -> tuple[Orders, Workspace]:
+        """Read the orders in a job's folder."""
+        record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        shape = Shape(**record["shape"])
+        orders = cls(
+            key=folder.name, folder=folder, sweep=record["sweep"], shape=shape, threads=record["threads"],
+            device="cuda" if shape.gpus else "cpu", idle=record["idle"], allocation=Allocation.read(record),
+        )  # fmt: skip
+        return orders, Workspace.open(Path(record["workspace"]))
+
+
+class Worker:
+    """Takes up claimable work of one shape until none is left.
+
+    Args:
+        workspace: the workspace.
+        orders: what it was told at submission.
+        between: called between two trials, at most once a minute (one pass of the control loop).
+    """
+
+    def __init__(self, workspace: Workspace, orders: Orders, between: Callable[[], None] | None = None) -> None:
+        self.workspace = workspace
+        self.orders = orders
+        self.done = 0
+        self._between = between
+        self._ticked = time.monotonic()
+        self._leaving: int | None = None
+        self._child: int | None = None
+        self._reader = self._read_plan()
+        self._offset = int(orders.key.rsplit("-", 1)[-1])
+
+    def _read_plan(self) -> SweepReader:
+        revision = newest(self.workspace.sweep(self.orders.sweep))
+        if revision is None:
+            raise FileNotFoundError(f"sweep {self.orders.sweep} has no revision")
+        return SweepReader(self.workspace, revision)
+
+    def run(self) -> None:
+        """Work until nothing is claimable for ``idle`` seconds, or until told to leave."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, self._leave)
+        for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
+            (self.orders.folder / name).unlink(missing_ok=True)
+        identity = {**process.identity(), "job_id": self.orders.allocation.job_id, "restart": self.orders.allocation.restart}
+        write_atomic(self.orders.folder / "worker.json", json.dumps(identity, indent=1), sync=True)
+        reason = "nothing left to claim"
+        quiet = time.monotonic()
+        while self._leaving is None:
+            work = self._next()
+            if work is not None:
+                self._perform(work)
+                quiet = time.monotonic()
+                self._tick()
+                continue
+            if self.workspace.held:
+                reason = "HOLD is set"
+                break
+            if time.monotonic() - quiet > self.orders.idle:
+                break
+            time.sleep(POLL_SECONDS)
+        if self._leaving is not None:
+            reason = f"signal {signal.Signals(self._leaving).name}"
+        write_atomic(self.orders.folder / "left.json", json.dumps({"reason": reason, "done": self.done}), sync=True)
+
+    def _leave(self, number: int, frame: object) -> None:
+        self._leaving = self._leaving or number
+        if self._child is not None:
+            os.kill(self._child, _passed_on(number))
+
+    def _tick(self) -> None:
+        if self._between is not None and time.monotonic() - self._ticked > TICK_SECONDS:
+            self._ticked = time.monotonic()
+            self._between()
+
+    def _next(self) -> Work | None:
+        revision = newest(self.workspace.sweep(self.orders.sweep))
+        if revision is not None and revision.number != self._reader.revision.number:
+            self._reader = self._read_plan()
+        if self.workspace.held:
+            return None
+        trainings: Work | None = None
+        for status in self._rotated():
+            for work in self._works(status):
+                if work.kind == "score":
+                    return work
+                trainings = trainings or work
+        return self._baseline() or trainings
+
+    def _rotated(self) -> Iterator[TrialStatus]:
+        plan = self._reader.plan
+        start = self._offset % max(1, len(plan))
+        for planned in plan[start:] + plan[:start]:
+            if self.orders.shape in (planned.shape, planned.score_shape):
+                yield self._reader.trial(planned)
+
+    def _works(self, status: TrialStatus) -> Iterator[Work]:
+        planned = status.planned
+        if status.train.claimable and planned.shape == self.orders.shape:
+            yield Work("train", status.train, planned)
+        if planned.score_shape == self.orders.shape:
+            for (key, scoring), entry in zip(status.scorings.items(), planned.evaluate, strict=True):
+                if scoring.claimable:
+                    yield Work("score", scoring, planned, key=key, evaluate=entry)
+
+    def _baseline(self) -> Work | None:
+        if not self._reader.plan or self._reader.plan[0].score_shape != self.orders.shape:
+            return None
+        rehearsal = self._reader.plan[0].config.get("rehearsal")
+        for (name, key), entry in self._reader.baselines.items():
+            status = self._reader.reader.scoring(self.workspace.baseline(name, key))
+            if status.claimable:
+                return Work("baseline", status, key=key, evaluate=entry, baseline=name, rehearsal=rehearsal)
+        return None
+
+    def _perform(self, work: Work) -> None:
+        orders = self.orders
+        place = Place(
+            worker=orders.key, job=orders.key, device=orders.device, threads=orders.threads,
+            code=tuple(self._reader.revision.code()), allocation=orders.allocation,
+        )  # fmt: skip
+        killed_before = oom_kills()
+        self._child = fork(self.workspace, work, place)
+        if self._leaving is not None:
+            os.kill(self._child, _passed_on(self._leaving))
+        _, status = os.waitpid(self._child, 0)
+        child, self._child = self._child, None
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
+            return
+        self.done += 1
+        self._end_for(work.unit(self.workspace), child, status, oom_kills() - killed_before)
+
+    def _end_for(self, unit: Unit, child: int, status: int, oom: int) -> None:
+        """Write the last line for a child that could not."""
+        mine = [a for a in unit.attempts() if a.owner().get("pid") == child and a.owner().get("boot") == process.host()["boot"]]
+        for attempt in mine[-1:]:
+            if not _has_ended(attempt):
+                journal = JournalWriter(attempt.journal)
+                journal.write("ended", **self._end_of(status, oom))
+                journal.close()
+
+    def _end_of(self, status: int, oom: int) -> dict[str, Any]:
+        """Fields of the last line of a child that ended without a word.
+
+        Told to leave outside of a training step (while it loads, or scores), it ends at once and has nothing to save. A
+        scheduler signals parent and child alike, so the child may be gone before the parent has heard of it.
+        """
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+        if number == signal.SIGUSR2 or (number == signal.SIGTERM and self._leaving is not None):
+            ask = self.orders.allocation.why(self._leaving or number)
+            state = ask if ask in ("preempted", "time_limit") else "interrupted"
+            return {"state": state, "ask": ask, "message": f"it was told to leave ({signal.Signals(number).name}) with nothing to save"}
+        cause, message = cause_of(status, oom)
+        return {"state": "failed", "cause": cause, "message": message}
+
+
+def _passed_on(number: int) -> int:  # a child takes a second SIGINT as "at once"
+    return signal.SIGTERM if number == signal.SIGINT else number
+
+
+def _has_ended(attempt: Attempt) -> bool:
+    lines, _ = read_lines(attempt.journal)
+    return bool(lines) and lines[-1]["kind"] == "ended"
+
+
+def cause_of(status: int, oom: int) -> tuple[str, str]:
+    """What ended a child, from its wait status and the number of kills that the kernel's OOM killer made meanwhile."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        name = signal.Signals(number).name
+        if number == signal.SIGKILL:
+            return ("host_oom", "the kernel's out-of-memory killer ended it") if oom else ("killed", "it received SIGKILL")
+        return "crashed", f"it received {name}"
+    return "crashed", f"the process left with code {os.WEXITSTATUS(status)} and said nothing"
+
+
+def oom_kills() -> int:
+    """Processes of this control group that the kernel has killed for memory so far (cgroup v2, then v1)."""
+    own = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
+    for line in own:
+        _, controllers, path = line.split(":", 2)
+        for file in (
+            Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events",
+            Path("/sys/fs/cgroup/memory") / path.lstrip("/") / "memory.oom_control",
+        ):
+            if controllers in ("", "memory") and file.is_file():
+                counts = dict(entry.split() for entry in file.read_text(encoding="ascii").splitlines())
+                return int(counts.get("oom_kill", 0))
+    return 0
+
+
+def describe(orders: Orders) -> dict[str, Any]:
+    """What a worker says of itself at its start."""
+    return {"key": orders.key, "sweep": orders.sweep, "shape": orders.shape.key, "threads": orders.threads, "device": orders.device}

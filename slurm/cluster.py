@@ -1,0 +1,238 @@
+"""Dispatch through SLURM: arrays of workers, submitted through submitit.
+
+An array has as many tasks as workers are wanted, split below ``MaxArraySize``; each task has a job folder of its own, as a worker on
+this machine has (:mod:`slurm.local`), and the first task's folder holds ``array.json`` (the folders by index) and submitit's files.
+
+Submitting survives a crash at any point. The folders, with the array's name inside, are written before sbatch is called, and the name
+is unique; so an array that was submitted and not recorded is found by its name (:mod:`slurm.polling`), and one that never was
+is in no queue. A task needs nothing that is written after sbatch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from submitit.core.utils import FailedJobError
+from submitit.slurm.slurm import SlurmExecutor
+
+from core.control.jobs import jobs_of
+from core.definition.plan import Shape
+from core.errors import EnvironmentFault
+from core.workspace import process, snapshot
+from core.workspace.files import fault, write_atomic
+from core.workspace.layout import Workspace
+from slurm import sbatch
+from slurm.polling import Reply, Run, run
+from slurm.profile import Cluster
+
+IDLE_SECONDS = 60.0
+RETRY_SECONDS = 30.0
+DEFAULT_ARRAY_SIZE = 1001
+NEVER = 10**6
+"""submitit's own count of time limits must never decide."""
+
+QUEUE_IS_FULL = re.compile(r"SubmitJob|MaxSubmit|SubmitLimit|job submit limit", re.IGNORECASE)
+NO_ANSWER = re.compile(r"unable to contact|connection re|timed out|communication|temporarily", re.IGNORECASE)
+FOREIGN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_DEVICES", "SWEEP_JOB_")
+"""Variables of a job from within which another one is submitted."""
+
+
+class _Array(SlurmExecutor):  # type: ignore[misc]  # submitit is not typed for mypy here
+    """submitit's executor with our batch script: an array whose tasks need no pickle."""
+
+    def __init__(self, folder: Path, script: Callable[[str], str]) -> None:
+        super().__init__(folder, max_num_timeout=NEVER)
+        self._script = script
+
+    def start(self, command: str) -> str:
+        """Submit; returns the array's job id."""
+        return str(self._submit_command(command).job_id)
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return self._script(command)
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        foreign = [name for name in os.environ if name.startswith(FOREIGN) and name != "SLURM_CONF"]
+        return ["env", *(word for name in foreign for word in ("-u", name)), "sbatch", str(submission_file_path)]
+
+
+class SlurmSubmitter:
+    """Starts workers as tasks of SLURM arrays.
+
+    Args:
+        workspace: on a file system that the nodes share.
+        cluster: the profile.
+        entry: the function that a worker's task calls with its folder, as ``"module:function"``.
+        workers: at most so many at once; default: the profile's limit, which it cannot exceed.
+        idle: seconds without claimable work after which a worker leaves.
+        ask: runs a command of SLURM.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        cluster: Cluster,
+        entry: str,
+        workers: int | None = None,
+        idle: float = IDLE_SECONDS,
+        ask: Run = run,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.workspace = workspace
+        self.cluster = cluster
+        self.entry = entry
+        self.workers = min(workers or cluster.profile.limits.workers, cluster.profile.limits.workers)
+        self.idle = idle
+        self.trouble: str | None = None
+        self._ask = ask
+        self._clock = clock
+        self._wait_until = float("-inf")
+        self._array_size: int | None = None
+
+    def slots(self, shape: Shape) -> int:
+        """How many workers of this shape may be queued or running at once.
+
+        Raises:
+            EnvironmentFault: a trial asks for several nodes.
+        """
+        if shape.nodes > 1:
+            raise EnvironmentFault(
+                "trials of several nodes cannot be dispatched to SLURM yet", found=f"{shape.nodes} nodes", next="set resources.nodes to 1"
+            )
+        return self.workers
+
+    def submit(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str]:
+        """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
+
+        Raises:
+            EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
+        """
+        keys: list[str] = []
+        count = min(count, self._room(), self.workers)
+        while count > 0 and self._clock() >= self._wait_until:
+            done = self._array(sweep, revision, shape, min(count, self.array_size()))
+            if done is None:
+                break
+            keys += done
+            count -= len(done)
+        return keys
+
+    def array_size(self) -> int:
+        """Tasks of one array: the profile's limit, and the controller's ``MaxArraySize``."""
+        if self._array_size is None:
+            found = max_array_size(self._ask(("scontrol", "show", "config"))) or DEFAULT_ARRAY_SIZE
+            self._array_size = min(found, self.cluster.profile.limits.array_size or found)
+        return self._array_size
+
+    def _room(self) -> int:
+        """How many more workers of this workspace may be in the queue."""
+        limit = self.cluster.profile.limits.submitted
+        if limit is None:
+            return self.workers
+        folders = [self.workspace.jobs / name for name in os.listdir(self.workspace.jobs)]
+        return limit - sum(1 for f in folders if not ((f / "left.json").exists() or (f / "ended.json").exists()))
+
+    def _array(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str] | None:
+        """One array of ``count`` tasks, of fewer where the queue is nearly full; ``None`` where none can be submitted now."""
+        try:
+            folders = self._reserve(sweep, revision, shape, count)
+            if not folders:
+                return None
+            refusal = self._sbatch(shape, folders)
+        except OSError as error:
+            raise fault(error, self.workspace.jobs) from error
+        if refusal is None:
+            return [folder.name for folder in folders]
+        if NO_ANSWER.search(refusal):
+            # it may have arrived all the same: the folders stay, and a poll finds the array by its name or not at all
+            self._pause(f"SLURM does not answer: {refusal}")
+            return None
+        for folder in folders:
+            shutil.rmtree(folder)
+        if not QUEUE_IS_FULL.search(refusal):
+            raise EnvironmentFault("SLURM refuses the workers", found=refusal, next=f"sweep doctor --cluster {self.cluster.name}")
+        if count > 1:
+            return self._array(sweep, revision, shape, count // 2)
+        self._pause(f"the queue is full: {refusal}")
+        return None
+
+    def _pause(self, why: str) -> None:
+        self.trouble = why
+        self._wait_until = self._clock() + RETRY_SECONDS
+
+    def _reserve(self, sweep: str, revision: int, shape: Shape, count: int) -> list[Path]:
+        """Make the job folders; another submitter of the same sweep takes the next numbers, or leaves us none."""
+        number = max((int(job.key.rsplit("-", 1)[1]) for job in jobs_of(self.workspace, sweep)), default=0)
+        folders: list[Path] = []
+        while len(folders) < count:
+            number += 1
+            folder = self.workspace.jobs / f"rs-{sweep}-{number:04d}"
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                break
+            folders.append(folder)
+        name = f"{folders[0].name}-{uuid.uuid4().hex[:6]}" if folders else ""
+        profile = self.cluster.profile
+        for task, folder in enumerate(folders):
+            record = {
+                "v": 1, "sweep": sweep, "revision": revision, "entry": self.entry, "shape": asdict(shape), "gpus": [],
+                "threads": sbatch.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
+                "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
+                "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile), "warned": sbatch.warned_from(profile, shape),
+            }  # fmt: skip
+            write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
+            if task:
+                os.symlink(f"../{folders[0].name}/submitit", folder / "submitit")
+        if folders:
+            write_atomic(folders[0] / "array.json", json.dumps({"name": name, "tasks": [folder.name for folder in folders]}, indent=1))
+        return folders
+
+    def _sbatch(self, shape: Shape, folders: Sequence[Path]) -> str | None:
+        """Submit the array of these folders and write down its id; returns what SLURM says where it refuses."""
+        profile, first = self.cluster.profile, folders[0]
+        array = json.loads((first / "array.json").read_text(encoding="utf-8"))
+        values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment())
+        log = first / "submitit"
+        log.mkdir()
+        try:
+            executor = _Array(log, lambda command: sbatch.text(values, command, log, len(folders)))
+            job_id = executor.start(sbatch.command(profile, shape, sys.executable, first))
+        except FailedJobError as error:  # a RuntimeError itself, so it comes first
+            return _last_words(error)
+        except RuntimeError as error:
+            for folder in folders:
+                shutil.rmtree(folder)
+            raise EnvironmentFault("this machine has no SLURM", found=str(error), next="launch from a login node") from error
+        for task, folder in enumerate(folders):
+            write_atomic(folder / "submitted.json", json.dumps({"job_id": f"{job_id}_{task}"}, indent=1))
+        return None
+
+    def _environment(self) -> dict[str, str]:
+        found = {"PYTHONSAFEPATH": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", "TOKENIZERS_PARALLELISM": "false"}
+        code = snapshot.take(self.workspace)
+        if code is not None:
+            found["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return found
+
+
+def _last_words(error: Exception) -> str:
+    """What sbatch printed, without submitit's words around it."""
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    return "; ".join(line.partition("error:")[2].strip() for line in lines) or str(error).strip().splitlines()[-1]
+
+
+def max_array_size(config: Reply) -> int | None:
+    """``MaxArraySize`` from ``scontrol show config``."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", config.out, flags=re.MULTILINE)
+    return int(found.group(1)) if found and config.code == 0 else None

@@ -1,0 +1,34 @@
+"""Which scheduler answers for a worker, and which submitter starts the next: by the worker's own record, and by the sweep's cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.control.ports import Job, JobAnswer, Submitter
+from core.workspace.layout import Workspace
+from slurm.cluster import SlurmSubmitter
+from slurm.local import LocalScheduler, LocalSubmitter
+from slurm.polling import SlurmScheduler, is_slurm
+from slurm.profile import Cluster
+
+
+class AnyScheduler:
+    """A sweep may have been launched here first and on a cluster later: each worker is asked about where it was started."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._local = LocalScheduler()
+        self._slurm = SlurmScheduler(cluster.profile.limits.calls_per_minute)
+
+    def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
+        """The answer for each job; SLURM is asked only where a job is its own."""
+        return {
+            **self._local.poll([job for job in jobs if not is_slurm(job)]),
+            **self._slurm.poll([job for job in jobs if is_slurm(job)]),
+        }
+
+
+def submitter(workspace: Workspace, cluster: Cluster, entry: str, workers: int | None) -> Submitter:
+    """What starts workers on a cluster, or on this machine."""
+    if cluster.profile.kind == "slurm":
+        return SlurmSubmitter(workspace, cluster, entry, workers)
+    return LocalSubmitter(workspace, entry, workers)

@@ -1,0 +1,111 @@
+"""The batch script of an array of workers: a pure function of profile, shape and names.
+
+submitit writes the text; what it is told stands here. Each array task is one srun step with one task, the worker. The script
+itself stays outside a container. SLURM's warning (``--signal=USR2@LEAD``, without ``B:``) therefore goes to the step: to the
+worker and its child. Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from submitit.slurm.slurm import _make_sbatch_string
+
+from core.definition.plan import Shape
+from slurm.profile import Container, Profile
+
+ENTRY = "slurm.start_array"
+RESOLUTION_SECONDS = 60.0
+"""SLURM may warn of the time limit this much earlier than it was asked to (sbatch's manual, ``--signal``)."""
+
+
+def time_limit(profile: Profile, shape: Shape) -> float:
+    """Seconds that a worker is given, whole minutes as SLURM counts them."""
+    return 60.0 * math.ceil((shape.time or profile.time) / 60)
+
+
+def warned_from(profile: Profile, shape: Shape) -> float:
+    """Seconds after a worker's beginning from which on a warning is that of the time limit and not of a preemption."""
+    return max(0.0, time_limit(profile, shape) - profile.signal_lead - RESOLUTION_SECONDS)
+
+
+def cpus(profile: Profile, shape: Shape) -> int:
+    """Cores of a worker."""
+    return shape.cpus or profile.cpus
+
+
+def requeues(profile: Profile) -> bool:
+    """Whether SLURM may restart the jobs by itself."""
+    return "requeue" in profile.sbatch and profile.sbatch["requeue"] != "false"
+
+
+def parameters(profile: Profile, shape: Shape, name: str, root: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What submitit is told, in its own words.
+
+    Args:
+        profile: the cluster.
+        shape: of one rank.
+        name: of the job, by which it is found again.
+        root: the folder that the workers start in.
+        environment: variables that the worker needs; the profile's own come first.
+    """
+    more = {key: True if value in (None, "true") else value for key, value in profile.sbatch.items() if value != "false"}
+    more.setdefault("requeue" if requeues(profile) else "no-requeue", True)
+    more["chdir"] = str(root)
+    gpu_type = shape.gpu_type or profile.gpu_type
+    memory = shape.memory or profile.memory
+    found = {
+        "job_name": name,
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "time": round(time_limit(profile, shape) / 60),
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": cpus(profile, shape),
+        "mem": f"{round(memory * 1024)}M" if memory else None,
+        "gres": ":".join(["gpu", *([gpu_type] if gpu_type else []), str(shape.gpus)]) if shape.gpus else None,
+        "signal_delay_s": round(profile.signal_lead),
+        "array_parallelism": profile.limits.workers,
+        "stderr_to_stdout": True,
+        "setup": _setup(profile, environment),
+        # since SLURM 22.05 a step does not inherit the cores of its job
+        "srun_args": [f"--cpus-per-task={cpus(profile, shape)}", *_pyxis(profile.container)],
+        "additional_parameters": more,
+    }
+    # submitit writes a wckey of its own unless it is told that there is none
+    return {key: value for key, value in found.items() if value is not None} | {"wckey": None}
+
+
+def _setup(profile: Profile, environment: Mapping[str, str]) -> list[str]:
+    def exports(values: Mapping[str, str]) -> list[str]:
+        return [f"export {name}={shlex.quote(value)}" for name, value in sorted(values.items())]
+
+    return ["export SWEEP_JOB_BEGAN=$(date +%s)", *exports(profile.env), *profile.setup, *exports(environment)]
+
+
+def _pyxis(container: Container | None) -> list[str]:
+    if container is None or container.engine != "pyxis":
+        return []
+    mounts = [f"--container-mounts={','.join(container.mounts)}"] if container.mounts else []
+    return [f"--container-image={container.image}", *mounts]
+
+
+def command(profile: Profile, shape: Shape, python: str, folder: Path) -> str:
+    """What each task of the array runs; ``folder`` is the job folder of its first task."""
+    container = profile.container
+    words = [python if container is None else container.python, "-u", "-m", ENTRY, str(folder)]
+    if container is not None and container.engine == "apptainer":
+        binds = [word for mount in container.mounts for word in ("--bind", mount)]
+        words = ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image, *words]
+    return shlex.join(words)
+
+
+def text(values: Mapping[str, Any], command: str, folder: Path, count: int) -> str:
+    """The batch script of an array of ``count`` tasks whose output goes below ``folder``."""
+    return str(_make_sbatch_string(command=command, folder=folder, map_count=count, **values))

@@ -1,0 +1,35 @@
+"""``python -m slurm.start_array FOLDER``: be the worker of this array task. ``FOLDER`` is the job folder of the first task.
+
+Told to leave while it still imports, it leaves at once and says so; from then on the worker's own handlers hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from slurm.start import start_worker
+
+
+def main(first: Path) -> None:
+    """Find the task's own folder and become the worker whose orders lie there."""
+    tasks = json.loads((first / "array.json").read_text(encoding="utf-8"))["tasks"]
+    folder = first.parent / tasks[int(os.environ["SLURM_ARRAY_TASK_ID"])]
+
+    def leave(number: int, frame: object) -> None:
+        reason = f"signal {signal.Signals(number).name} while it warmed up"
+        (folder / "left.json").write_text(json.dumps({"reason": reason, "done": 0}), encoding="utf-8")
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, leave)
+    os.environ["SWEEP_JOB_ID"] = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    os.environ["SWEEP_JOB_RESTART"] = os.environ.get("SLURM_RESTART_COUNT") or "0"
+    start_worker(str(folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

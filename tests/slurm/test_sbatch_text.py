@@ -1,0 +1,73 @@
+"""The batch script is a pure function; its whole text is held by golden files (REWRITE_GOLDEN=1 writes them anew)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.definition.plan import Shape
+from slurm import sbatch
+from slurm.profile import Profile
+
+GOLDEN = Path(__file__).parent / "golden"
+FOLDER = Path("/shared/runs/jobs/rs-study-0001")
+
+FULL: dict[str, Any] = {
+    "kind": "slurm",
+    "partition": "gpu",
+    "account": "proj",
+    "qos": "normal",
+    "constraint": "nvlink&ib",
+    "gpu_type": "h200",
+    "time": "8h",
+    "cpus": 12,
+    "memory": "96G",
+    "signal_lead": "3min",
+    "setup": ["module load cuda/12.4", "source /opt/conda/bin/activate rm"],
+    "env": {"HF_HOME": "/shared/hf cache"},
+    "sbatch": {"licenses": "matlab:1", "wckey": "rm", "exclusive": "true", "nice": "100"},
+    "limits": {"workers": 16},
+}
+CASES: dict[str, tuple[dict[str, Any], Shape, int]] = {
+    "plain": ({"kind": "slurm"}, Shape(), 3),
+    "full": (FULL, Shape(gpus=1, time=5000.0), 64),
+    "requeue": ({"kind": "slurm", "sbatch": {"requeue": "true"}}, Shape(gpus=1, gpu_type="a100", cpus=4, memory=1.5), 1),
+    "apptainer": (
+        {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared", "/data:/data:ro"]}},
+        Shape(gpus=1),
+        2,
+    ),
+    "pyxis": ({"kind": "slurm", "container": {"engine": "pyxis", "image": "nvcr.io#rm", "mounts": ["/shared:/shared"]}}, Shape(gpus=1), 2),
+}
+
+
+def render(values: dict[str, Any], shape: Shape, count: int) -> str:
+    profile = Profile.model_validate(values)
+    parameters = sbatch.parameters(profile, shape, "rs-study-0001-abc123", Path("/shared/runs"), {"PYTHONSAFEPATH": "1"})
+    return sbatch.text(parameters, sbatch.command(profile, shape, "/env/bin/python", FOLDER), FOLDER / "submitit", count)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_text_is_the_golden_one(name: str) -> None:
+    text = render(*CASES[name])
+    file = GOLDEN / f"{name}.sh"
+    if os.environ.get("REWRITE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+def test_a_worker_gets_whole_minutes_and_knows_from_when_a_warning_is_that_of_the_limit() -> None:
+    profile = Profile.model_validate({"kind": "slurm", "time": "4h", "signal_lead": "2min"})
+    assert sbatch.time_limit(profile, Shape()) == 4 * 3600
+    assert sbatch.time_limit(profile, Shape(time=61.0)) == 120
+    assert sbatch.warned_from(profile, Shape()) == 4 * 3600 - 120 - 60
+    assert sbatch.warned_from(profile, Shape(time=60.0)) == 0
+
+
+def test_slurm_restarts_nothing_by_itself_unless_the_profile_says_so() -> None:
+    assert not sbatch.requeues(Profile(kind="slurm"))
+    assert "--no-requeue" in render({"kind": "slurm"}, Shape(), 1)
+    assert sbatch.requeues(Profile.model_validate(CASES["requeue"][0]))

@@ -1,0 +1,1 @@
+"""MLflow: the tracker that mirrors trials into it, links to its runs, and its own user interface."""

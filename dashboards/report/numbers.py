@@ -1,0 +1,106 @@
+"""How numbers and names of a report are written, the same in every format that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.analysis.report import Report, Value, is_percent
+
+LEGEND = "Benchmarks in percent, training and validation metrics as fractions"
+
+FRACTION_DIGITS = 3
+
+
+def digits(report: Report, metric: str) -> int:
+    """Decimals of a column: as many as a paper printed for it (one or two), three for fractions."""
+    if not is_percent(metric):
+        return FRACTION_DIGITS
+    printed = [row.metrics[metric].reported for row in report.rows if metric in row.metrics]
+    return 2 if any(value is not None and abs(value * 10 - round(value * 10)) > 1e-6 for value in printed) else 1
+
+
+def short_names(axes: Sequence[str]) -> list[str]:
+    """Each path by its last parts, as many as tell it from the others: ``layers``, ``activation``."""
+    names = []
+    for axis in axes:
+        parts = axis.split(".")
+        taken = 1
+        while taken < len(parts) and any(_tail(other, taken) == _tail(axis, taken) for other in axes if other != axis):
+            taken += 1
+        names.append(_tail(axis, taken))
+    return names
+
+
+def _tail(path: str, parts: int) -> str:
+    return ".".join(path.split(".")[-parts:])
+
+
+def axis_value(value: object) -> str:
+    """A coordinate as the definition writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def replicates(n: int, asked: int) -> str:
+    """``3``, or ``2/3`` where one is absent."""
+    return str(n) if n == asked else f"{n}/{asked}"
+
+
+def signed(difference: float, decimals: int) -> str:
+    """``+0.3``, ``-1.2``, and ``0.0`` where nothing is left after rounding."""
+    text = f"{difference:+.{decimals}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def sources(report: Report) -> list[str]:
+    """Where reported numbers were printed, in order."""
+    found = (value.source for row in report.rows for value in row.metrics.values() if value.reported is not None)
+    return list(dict.fromkeys(source for source in found if source is not None))
+
+
+def title(report: Report) -> str:
+    """``head_ablation: 7 cells``, with the replicates where there are several."""
+    cells = [row for row in report.rows if row.kind == "cell"]
+    asked = max((row.asked for row in cells), default=0)
+    text = f"{report.sweep}: {len(cells)} cell{'' if len(cells) == 1 else 's'}"
+    return text + (f", {asked} replicates each" if asked > 1 else "")
+
+
+def half_width(value: Value, decimals: int) -> str:
+    """``±1.2``: half of the interval, which need not lie evenly about the mean; the exact ends stand in CSV and JSON."""
+    return "" if value.ci is None else f"±{(value.ci[1] - value.ci[0]) / 2:.{decimals}f}"
+
+
+def mark(value: Value) -> str:
+    """``*`` for a best cell that is better than every other beyond chance, ``^`` for one that merely has the best mean."""
+    return "*" if value.beyond_chance else "^" if value.best else ""
+
+
+def legend(report: Report) -> str:
+    """One line that says what the numbers and marks are."""
+    shown = [row.metrics[metric] for row in report.rows for metric in report.columns if metric in row.metrics]
+    parts = [LEGEND]
+    over = {value.ci_over for value in shown if value.ci is not None}
+    if over:
+        examples = "over examples where n = 1 (bootstrap or Wilson; says nothing of other seeds)"
+        what = {"seeds": "over seeds (Student's t)", "examples": examples}
+        parts.append(f"± half of the 95 % interval {' and '.join(what[kind] for kind in ('seeds', 'examples') if kind in over)}")
+    if any(value.beyond_chance for value in shown):
+        tests = ", ".join(dict.fromkeys(_test(value) for value in shown if value.beyond_chance and value.tested))
+        parts.append(f"* better than every other cell beyond chance ({tests}; 5 % after Holm)")
+    if any(value.best and not value.beyond_chance for value in shown):
+        parts.append("^ merely the best mean of its column")
+    if any(value.reported is not None for value in shown):
+        where = " and ".join(sources(report))
+        parts.append(f"(in brackets) reported in {where}" if where else "(in brackets) reported")
+    if any(value.difference is not None for value in shown):
+        parts.append("then ours less reported")
+    return "; ".join(parts) + "."
+
+
+def _test(value: Value) -> str:
+    assert value.tested is not None
+    return value.tested.test + (", n = 1: these models, not other seeds" if len(value.values) == 1 else "")

@@ -1,0 +1,247 @@
+"""``cancel``, ``retry``, ``tick`` and ``index``: what changes a sweep after its launch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from core.control.decide import SweepState, TrialStatus
+from core.control.states import OPEN
+from core.control.tick import SweepReader
+from core.control.tick import tick as one_pass
+from core.definition.plan import cell_name
+from core.errors import CAUSES, EnvironmentFault, UsageError, nearest
+from core.workspace.layout import Trial, Workspace
+from core.workspace.registration import Revision, event, newest, resolve
+from core.workspace.requests import drop
+from slurm.profile import of_sweep
+from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, open_workspace, print_json, say
+
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="SWEEP|TRIAL", help="A sweep, or the first digits of a trial's id.", show_default=False)
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(cancel)
+    app.command()(retry)
+    app.command()(tick)
+    group = typer.Typer(no_args_is_help=True, help="The index: a cache that answers questions quickly.", rich_markup_mode=None)
+    group.command(name="rebuild")(rebuild)
+    group.command(name="show")(show_index)
+    app.add_typer(group, name="index")
+
+
+def _target(workspace: Workspace, name: str) -> tuple[Revision | None, list[Trial]]:
+    """A sweep's trials, or one trial."""
+    try:
+        revision = resolve(workspace, name)
+    except UsageError as no_sweep:
+        try:
+            return None, [find_trial(workspace, name)[0]]
+        except UsageError as no_trial:
+            raise (no_trial if all(c in "0123456789abcdef" for c in name.lower()) else no_sweep) from None
+    return revision, [workspace.trial(planned.id) for planned in revision.plan()]
+
+
+def _statuses(workspace: Workspace, revision: Revision | None, trials: list[Trial]) -> dict[str, TrialStatus]:
+    from sweeps import wiring
+
+    wanted = {trial.id for trial in trials}
+    found: dict[str, TrialStatus] = {}
+    sweeps = [revision] if revision is not None else [r for r in (newest(s) for s in workspace.sweeps()) if r is not None]
+    for one in sweeps:
+        state: SweepState = wiring.reader(workspace, one).state()
+        found.update({t.planned.id: t for t in state.trials if t.planned.id in wanted})
+    return found
+
+
+def _confirm(verb: str, touched: list[TrialStatus], yes: bool) -> None:
+    say(f"{verb}: {len(touched)} trials")
+    for trial in touched[:20]:
+        say(f"  {trial.planned.id[:10]}  {cell_name(trial.planned.cell)}, seed {trial.planned.seed}  ({trial.train.state})")
+    if len(touched) > 20:
+        say(f"  ... and {len(touched) - 20} more")
+    if not yes and sys.stdin.isatty() and not typer.confirm("go on?", default=True):
+        raise UsageError("nothing was done")
+
+
+def cancel(
+    target: TargetArgument,
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", metavar="PATH=VALUE", help="Only cells that match.", show_default=False)
+    ] = None,
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Stop a sweep or a trial: running trials save a checkpoint and leave, pending ones are not started."""
+    place = open_workspace(workspace)
+    revision, trials = _target(place, target)
+    found = _statuses(place, revision, trials)
+    _check_paths(found.values(), cell)
+    touched = [t for t in found.values() if t.train.state in OPEN and _matches(t, cell)]
+    if not json:
+        _confirm("cancel", touched, yes)
+    for trial in touched:
+        drop(place.trial(trial.planned.id), "cancel")
+    if revision is not None and touched:
+        event(revision.sweep, "cancel", "cancelled", trials=[t.planned.id for t in touched])
+    if json:
+        print_json({"cancelled": [t.planned.id for t in touched]})
+    elif touched:
+        say(f"asked; running ones leave after their step. `sweep retry {target}` or a new launch takes them up again")
+    return 0
+
+
+def retry(
+    target: TargetArgument,
+    cause: Annotated[str | None, typer.Option("--cause", help="Only failures with this cause.", show_default=False)] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", metavar="PATH=VALUE", help="Only cells that match.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Declare attempts of unknown state dead.")] = False,
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Forgive failed, cancelled or pruned trials (and scorings), so that the next launch or tick takes them up again."""
+    if cause is not None and cause not in CAUSES:
+        raise UsageError("no such cause", found=cause, allowed=CAUSES, nearest=nearest(cause, CAUSES))
+    place = open_workspace(workspace)
+    revision, trials = _target(place, target)
+    found = _statuses(place, revision, trials)
+    _check_paths(found.values(), cell)
+    states = ("failed", "cancelled", "pruned", *(("unknown", "running") if force else ()))
+    touched = [
+        t
+        for t in found.values()
+        if (t.train.state in states or any(s.state == "failed" for s in t.scorings.values()))
+        and (cause is None or cause in (t.train.cause, *(s.cause for s in t.scorings.values())))
+        and _matches(t, cell)
+    ]
+    if not json:
+        _confirm("retry", touched, yes)
+    for trial in touched:
+        drop(place.trial(trial.planned.id), "force" if force else "retry")
+    if json:
+        print_json({"retried": [t.planned.id for t in touched]})
+    elif touched:
+        say("they are pending again; next: sweep launch DEF, or sweep tick SWEEP")
+    return 0
+
+
+def _check_paths(found: Iterable[TrialStatus], cell: list[str] | None) -> None:
+    """A path that no cell has is a mistake, not a selection of nothing."""
+    known = sorted({path for trial in found for path in trial.planned.cell})
+    for word in cell or []:
+        path = word.partition("=")[0]
+        if path not in known:
+            raise UsageError("no cell has this path", found=path, allowed=known, nearest=nearest(path, known))
+
+
+def _matches(trial: TrialStatus, cell: list[str] | None) -> bool:
+    for word in cell or []:
+        path, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError("--cell takes PATH=VALUE", found=word)
+        if str(trial.planned.cell.get(path)) != value:
+            return False
+    return True
+
+
+def tick(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="Only this sweep.  [default: all]", show_default=False)] = None,
+    files_only: Annotated[bool, typer.Option("--files-only", help="Leave the index and MLflow to the host that owns them.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Workers at once.", show_default=False)] = None,
+    cluster: ClusterOption = None,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Make one pass by hand: read journals and scheduler, decide, act."""
+    from sweeps import wiring
+
+    place = open_workspace(workspace)
+    if sweep is None:
+        revisions = [r for r in (newest(s) for s in place.sweeps()) if r is not None]
+    else:
+        revisions = [resolve(place, sweep)]
+    rows = []
+    for revision in revisions:
+        reader = wiring.reader(place, revision)
+        where = wiring.cluster(cluster, revision.sweep)
+        if where != of_sweep(revision.sweep):
+            where.save(revision.sweep)
+        result = one_pass(reader, wiring.submitter(place, where, workers), workers)
+        if result.stopped is not None:
+            raise EnvironmentFault(
+                "no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor"
+            )
+        trouble = None if files_only else _mirror(place, revision, reader, result.state)
+        row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "tracker": trouble}
+        rows.append(row)
+        if not json:
+            text = ", ".join(f"{n} {state}" for state, n in result.state.counts().items())
+            say(f"{revision.sweep.id}: {text}" + (f"; started {len(result.submitted)} workers" if result.submitted else ""))
+            if trouble:
+                say(f"  MLflow: {trouble}")
+    if json:
+        print_json(rows)
+    return 0
+
+
+def _mirror(place: Workspace, revision: Revision, reader: SweepReader, state: SweepState) -> str | None:
+    from core.store import Index
+    from sweeps import wiring
+    from sweeps.watching import mirror_once
+
+    index = Index.open(place)
+    mirror_once(place, reader, state, index)
+    index.close()
+    tracker = wiring.tracker(place, revision.meta["project"], revision.rehearsal)
+    report = tracker.sync(place, revision.sweep.id, reader.plan)
+    tracker.close()
+    return report.trouble
+
+
+def rebuild(workspace: WorkspaceOption = None, json: JsonOption = False) -> int:
+    """Make the index anew from the files."""
+    from core.store import Index
+    from sweeps import wiring
+
+    place = open_workspace(workspace)
+    index = Index.open(place)
+    index.rebuild(place)
+    for sweep in place.sweeps():
+        revision = newest(sweep)
+        if revision is not None:
+            from sweeps.watching import state_rows
+
+            index.record_states(state_rows(wiring.reader(place, revision).state()))
+    counts = index.counts()
+    index.close()
+    if json:
+        print_json(counts)
+    else:
+        say("rebuilt: " + ", ".join(f"{number} {name}" for name, number in counts.items()))
+    return 0
+
+
+def show_index(workspace: WorkspaceOption = None, json: JsonOption = False) -> int:
+    """Say where the index lies and what it holds."""
+    from core.store import Index
+
+    index = Index.open(open_workspace(workspace))
+    url, counts = index.url, index.counts()
+    index.close()
+    if json:
+        print_json({"url": url, "counts": counts})
+    else:
+        say(url)
+        say(", ".join(f"{number} {name}" for name, number in counts.items()))
+    return 0

@@ -1,0 +1,92 @@
+"""The command ``sweep``: one function a subcommand, heavy imports inside, errors turned into lines and exit codes.
+
+Exit codes: 0 done, 1 the sweep ended with failed trials, 2 the definition or the call is wrong, 3 the environment is, 4 an
+internal error, whose traceback is saved.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import typer
+
+from core.errors import SweepError, nearest
+from sweeps.cli import act, answer, define, hand_on, launch, look, place
+
+app = typer.Typer(
+    name="sweep",
+    help="Turn an ablation grid of reward models into one file that runs, survives, and answers.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for _room in (define, launch, look, act, answer, hand_on, place):
+    _room.add_to(app)
+
+
+@app.callback()
+def _main(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
+    """Turn an ablation grid of reward models into one file that runs, survives, and answers."""
+
+
+def main() -> None:
+    """Run the command and leave with its exit code."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        code = app(standalone_mode=False)
+    except SweepError as error:
+        if debug:
+            raise
+        _print_error(error.lines())
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _print_error(["interrupted"])
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        # the parser's own errors, whichever click typer is built on
+        if hasattr(error, "format_message"):
+            sys.exit(_usage(error))
+        if debug:
+            raise
+        with tempfile.NamedTemporaryFile("w", prefix="sweep-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        last = traceback.format_exc().strip().splitlines()[-1]
+        _print_error([f"internal error: {last}", f"  traceback: {file.name}", "  next:     the same command after `sweep --debug`"])
+        code = 4
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message())
+        return 2
+    lines = [error.format_message()]
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        word = next((a for a in sys.argv[1:] if a.startswith("--") and a.split("=")[0] in error.format_message()), None)
+        options = [name for parameter in context.command.params for name in parameter.opts]
+        close = nearest(word.split("=")[0], options) if word else None
+        lines += [f"  did you mean: {close}"] if close and "Did you mean" not in lines[0] else []
+        lines.append(f"  next:     {context.command_path} --help")
+    _print_error(lines)
+    return 2
+
+
+def _print_error(lines: list[str]) -> None:
+    sys.stdout.flush()
+    print("error: " + "\n".join(lines), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

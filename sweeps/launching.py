@@ -1,0 +1,161 @@
+"""Launching: register what the definition says, then drive it to its end, or say who will.
+
+Nothing is written before everything that can be refused has been refused. From then on each step may be repeated: a launch
+that dies anywhere is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from core.definition import SweepDefinition, reported_for, reported_models
+from core.definition.plan import PlannedTrial, cell_name
+from core.errors import UsageError
+from core.workspace import fingerprints
+from core.workspace.files import MANIFEST
+from core.workspace.layout import Sweep, Trial, Workspace
+from core.workspace.registration import Revision, event, newest, register, sweep_id
+from core.workspace.requests import asked, drop
+from slurm.checks import require_controller
+from slurm.profile import HERE, Cluster, of_sweep
+from sweeps import planning, wiring
+
+Stale = Literal["keep", "rerun", "fail"]
+
+
+@dataclass
+class Registered:
+    """A launch after its registration.
+
+    Attributes:
+        revision: what was registered, or the one that stood already.
+        fresh: whether the revision is new.
+        plan: what each trial needs.
+        removed: trials of the revision before that this one no longer has.
+        revived: trials that had been cancelled and are taken up again.
+        cluster: where it runs.
+    """
+
+    revision: Revision
+    fresh: bool
+    plan: planning.Plan
+    removed: list[PlannedTrial] = field(default_factory=list)
+    revived: int = 0
+    cluster: Cluster = HERE
+
+
+def prepare(
+    definition: SweepDefinition,
+    workspace_root: Path,
+    *,
+    source: str,
+    overrides: Sequence[str],
+    stale: Stale,
+    prune: bool,
+    cluster: str | None = None,
+) -> tuple[Workspace, Registered]:
+    """Check, plan and register a launch; ``cluster`` names where it runs, else it is where the sweep was launched last.
+
+    Raises:
+        EnvironmentFault: weights, data or a benchmark are missing, or the cluster does not answer.
+        UsageError: stale trials with ``--stale fail``.
+    """
+    before = planning.workspace_if_any(workspace_root)
+    rehearsal = definition.rehearsal is not None
+    id = sweep_id(definition.name, rehearsal)
+    chosen = wiring.cluster(cluster, Workspace(workspace_root.expanduser().absolute()).sweep(id))
+    require_controller(chosen)
+    plan = planning.make(definition, before, elsewhere=chosen.profile.kind == "slurm")
+    if stale == "rerun":
+        again: list[tuple[PlannedTrial, planning.TrialAction]] = [(t, "new" if a == "stale" else a) for t, a in plan.trials]
+        found = tuple(planning.missing(definition, again, elsewhere=chosen.profile.kind == "slurm"))
+        plan = replace(plan, missing=found)
+    planning.require(plan)
+    planned = planning.with_revisions(definition, [trial for trial, _ in plan.trials])
+    stale_trials = [trial for trial, action in plan.trials if action == "stale"]
+    if stale_trials and stale == "fail":
+        raise UsageError(
+            f"{len(stale_trials)} trials have results of other code",
+            found=", ".join(trial.id[:10] for trial in stale_trials[:5]),
+            next="--stale keep leaves and marks them, --stale rerun trains them again",
+        )
+    workspace = Workspace.open(workspace_root, create=True)
+    sweep = workspace.sweep(id)
+    last = newest(sweep)
+    kept = {trial.id for trial in planned}
+    removed = [trial for trial in last.plan() if trial.id not in kept] if last is not None else []
+    meta = {
+        "name": definition.name, "project": definition.project, "rehearsal": rehearsal, "digest": digest(definition),
+        "source": source, "overrides": list(overrides), "description": definition.description,
+        "objective": definition.objective.model_dump(mode="json"),
+        "reported": reported(definition, planned),
+    }  # fmt: skip
+    revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
+    registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)
+    if chosen != of_sweep(sweep):
+        chosen.save(sweep)
+    writer = f"launch-{revision.number}"
+    if fresh:
+        event(sweep, writer, "registered", revision=revision.number, trials=len(planned))
+    if prune:
+        wanted = _wanted_elsewhere(workspace, sweep)
+        pruned = [trial.id for trial in registered.removed if trial.id not in wanted]
+        for id_of in pruned:
+            drop(workspace.trial(id_of), "prune")
+        event(sweep, writer, "pruned", trials=pruned)
+    if stale == "rerun":
+        for trial in stale_trials:
+            set_aside(workspace.trial(trial.id))
+        event(sweep, writer, "rerun", trials=[trial.id for trial in stale_trials])
+    for trial in planned:
+        folder = workspace.trial(trial.id)
+        if asked(folder).stop is not None and not (folder.result / MANIFEST).exists():
+            drop(folder, "retry")
+            registered.revived += 1
+    return workspace, registered
+
+
+def _wanted_elsewhere(workspace: Workspace, sweep: Sweep) -> set[str]:
+    """Trials that the newest revision of another sweep asks for."""
+    others = [newest(other) for other in workspace.sweeps() if other.id != sweep.id]
+    return {trial.id for revision in others if revision is not None for trial in revision.plan()}
+
+
+def digest(definition: SweepDefinition) -> str:
+    """What tells one revision from another: the definition, and the user's own component files."""
+    parts = [definition.digest(), *(fingerprints.tree_digest(file) for file in definition.code)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
+
+
+def reported(definition: SweepDefinition, planned: Sequence[PlannedTrial]) -> list[dict[str, Any]]:
+    """What papers printed, resolved to the coordinates of the study's own cells, a row per source."""
+    rows: list[dict[str, Any]] = []
+    cells = {cell_name(trial.cell): trial for trial in planned}
+    found = reported_for(definition, cells.values())
+    named: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"cell": dict(trial.cell)}, found[trial.id]) for trial in cells.values() if trial.id in found
+    ]
+    named += [({"model": name}, values) for name, values in reported_models(definition).items()]
+    for subject, metrics in named:
+        for source in dict.fromkeys(value["source"] for value in metrics.values()):
+            values = {name: value for name, value in metrics.items() if value["source"] == source}
+            rows.append({**subject, "source": source, "values": values})
+    return rows
+
+
+def set_aside(trial: Trial) -> None:
+    """Move a stale result, its scores and resume states into the folder of its last attempt, so that the trial runs anew."""
+    attempts = trial.attempts()
+    place = attempts[-1].folder / "superseded"
+    place.mkdir(exist_ok=True)
+    for part in (trial.result, trial.folder / "scores"):
+        if part.exists():
+            part.rename(place / part.name)
+    for attempt in attempts:
+        if attempt.checkpoints.exists():
+            attempt.checkpoints.rename(place / f"checkpoints-{attempt.number}")
+    drop(trial, "retry")

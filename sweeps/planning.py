@@ -1,0 +1,239 @@
+"""From a definition to what a launch would do: each planned trial with the action that it needs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from core import registry
+from core.control.decide import TrialStatus
+from core.definition import SweepDefinition, expand, find, load
+from core.definition.plan import PlannedTrial, Shape
+from core.definition.trial import TrialConfig
+from core.errors import EnvironmentFault, SweepError
+from core.workspace import fingerprints
+from core.workspace.files import MANIFEST, read_json
+from core.workspace.layout import Workspace
+from slurm.local import gpus_here
+from sweeps.wiring import search_path
+
+if TYPE_CHECKING:
+    from core.evaluation.benchmarks import LoadedBenchmark
+
+TrialAction = Literal["new", "reused", "stale", "blocked"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a launch would do."""
+
+    definition: SweepDefinition
+    counts: dict[str, int]
+    trials: Sequence[tuple[PlannedTrial, TrialAction]]
+    shapes: Mapping[Shape, int]
+    missing: Sequence[EnvironmentFault] = field(default_factory=tuple)
+
+
+def read(name: str, overrides: Sequence[str], rehearse: bool) -> SweepDefinition:
+    """Find and load a definition."""
+    return load(find(name, search_path()), overrides, search=search_path(), rehearsal=rehearse)
+
+
+class Existing:
+    """What a workspace holds already, asked once per folder of trials."""
+
+    def __init__(self, workspace: Workspace | None, code: Sequence[Path]) -> None:
+        self.workspace = workspace
+        self._known: set[str] = set()
+        if workspace is not None:
+            self._known = {trial.id for trial in workspace.trials()}
+        registry.load_code(list(code))
+        self._code = fingerprints.code_fingerprint(code) if self._known else ""
+        self._data: dict[str, str | None] = {}
+
+    def action(self, planned: PlannedTrial) -> TrialAction:
+        """What a trial needs: nothing where its result stands and is of the same code and data."""
+        if self.workspace is None or planned.id not in self._known:
+            return "new"
+        result = self.workspace.trial(planned.id).result
+        if not (result / MANIFEST).exists():
+            return "new"
+        return "stale" if self.is_stale(planned, read_json(result / "metrics.json")) else "reused"
+
+    def is_stale(self, planned: PlannedTrial, record: Mapping[str, Any]) -> bool:
+        """Whether a result is of other code, or of other data than lie here now (data that are not here prove nothing)."""
+        if record["fingerprints"]["code"] != self._code:
+            return True
+        now = self._data_now(planned)
+        return now is not None and record["fingerprints"].get("data") != now
+
+    def _data_now(self, planned: PlannedTrial) -> str | None:
+        from core.data import data_fingerprint
+
+        key = json.dumps([planned.config["data"], planned.config["rehearsal"]], sort_keys=True)
+        if key not in self._data:
+            try:
+                self._data[key] = data_fingerprint(TrialConfig.model_validate(dict(planned.config)))
+            except EnvironmentFault:
+                self._data[key] = None
+        return self._data[key]
+
+
+def workspace_if_any(root: Path) -> Workspace | None:
+    """The workspace, or ``None`` where there is none yet: a plan makes no folders."""
+    return Workspace.open(root) if (root / "FORMAT").exists() else None
+
+
+def count(definition: SweepDefinition, workspace: Workspace | None) -> dict[str, int]:
+    """Only the counts, streaming: flat memory whatever the size of the grid."""
+    expansion = expand(definition)
+    existing = Existing(workspace, definition.code)
+    actions = Counter[str](existing.action(planned) for planned in expansion.trials())
+    return _counts(expansion.counts, actions)
+
+
+def _counts(clauses: Mapping[str, int], actions: Mapping[str, int]) -> dict[str, int]:
+    return {
+        "cells": clauses["cells"],
+        "trials": clauses["trials"],
+        "new": actions.get("new", 0),
+        "reused": actions.get("reused", 0),
+        "stale": actions.get("stale", 0),
+        "blocked": actions.get("blocked", 0),
+        "excluded": clauses["excluded"],
+        "merged": clauses["merged"],
+    }
+
+
+def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere: bool = False) -> Plan:
+    """The plan of a definition against a workspace; what is missing is listed, not raised.
+
+    ``elsewhere``: the trials run on a cluster, so this machine's GPUs do not matter.
+    """
+    expansion = expand(definition)
+    existing = Existing(workspace, definition.code)
+    trials = [(planned, existing.action(planned)) for planned in expansion.trials()]
+    actions = Counter[str](action for _, action in trials)
+    shapes = Counter(planned.shape for planned, _ in trials)
+    return Plan(definition, _counts(expansion.counts, actions), trials, shapes, tuple(missing(definition, trials, elsewhere=elsewhere)))
+
+
+def missing(
+    definition: SweepDefinition, trials: Sequence[tuple[PlannedTrial, TrialAction]], *, elsewhere: bool = False
+) -> Iterator[EnvironmentFault]:
+    """What a real launch would lack: GPUs (unless it runs ``elsewhere``), weights, data, benchmark files (each named once)."""
+    if definition.rehearsal is not None:
+        return
+    from core.data import check_data
+    from core.evaluation.benchmarks import load as load_benchmark
+    from core.models.locate import available
+
+    seen: set[str] = set()
+    for shape in {planned.shape for planned, action in trials if action == "new"}:
+        if not elsewhere and shape.gpus > gpus_here():
+            yield EnvironmentFault(
+                f"this machine has {gpus_here()} GPUs, a trial asks for {shape.gpus}",
+                next="add --rehearse for a dress rehearsal on this machine, --cluster NAME for a cluster, or set resources.gpus",
+            )
+    for planned, action in trials:
+        backbone = planned.config["backbone"]
+        kind_of: Any = registry.get("backbone", backbone["name"]).config
+        parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if action == "new" else []
+        parts += [("benchmark", entry) for entry in planned.evaluate]
+        for kind, part in parts:
+            key = kind + json.dumps(part, sort_keys=True)
+            if key in seen:
+                continue
+            seen.add(key)
+            try:
+                if kind == "benchmark":
+                    _check_media(load_benchmark(part, None))
+                else:
+                    config = TrialConfig.model_validate(dict(planned.config))
+                    available(config) if kind == "backbone" else check_data(config)
+            except EnvironmentFault as fault:
+                yield fault
+
+
+def _check_media(benchmark: LoadedBenchmark) -> None:
+    """A benchmark of which no medium is here would fail after hours of training; some missing ones make it partial."""
+    from core.data.media import media_missing
+
+    if benchmark.examples and all(media_missing(example) for example in benchmark.examples):
+        raise EnvironmentFault(
+            f"the media of the benchmark {benchmark.name} are not on this machine",
+            found=", ".join(str(media.path) for media in benchmark.examples[0].media),
+            next="name their folder as `media` of the benchmark in `evaluate`, or add --rehearse",
+        )
+
+
+def with_revisions(definition: SweepDefinition, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The trials with each benchmark's revision beside its configuration: what a scoring's key is made of.
+
+    Raises:
+        EnvironmentFault: a benchmark's file is not here.
+        DefinitionError: a benchmark's file has a wrong row.
+    """
+    from core.evaluation.benchmarks import load as load_benchmark
+
+    known: dict[str, dict[str, Any]] = {}
+
+    def entry(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+        key = json.dumps(benchmark, sort_keys=True)
+        if key not in known:
+            known[key] = {"benchmark": dict(benchmark), "revision": load_benchmark(benchmark, definition.rehearsal).revision}
+        return known[key]
+
+    return [replace(planned, evaluate=tuple(entry(benchmark) for benchmark in planned.evaluate)) for planned in trials]
+
+
+def require(plan: Plan) -> None:
+    """Refuse a launch that would fail on a compute node for what can be seen here.
+
+    Raises:
+        EnvironmentFault: weights, data or a benchmark are missing; it names all of them and ``--rehearse``.
+    """
+    if not plan.missing:
+        return
+    first = plan.missing[0]
+    if len(plan.missing) == 1:
+        raise first
+    raise EnvironmentFault(
+        f"{len(plan.missing)} things that this launch needs are not here",
+        found=[one_line(fault) for fault in plan.missing],
+        next="bring what is missing, or add --rehearse: the same grid with tiny models and generated data",
+    )
+
+
+def one_line(error: SweepError) -> str:
+    """What is missing, in one line."""
+    return error.message + (f": {error.found}" if error.found else "")
+
+
+def as_json(plan: Plan, name: str) -> dict[str, Any]:
+    """The documented shape of ``sweep plan --json``."""
+    return {
+        "schema": 1,
+        "sweep": name,
+        "rehearsal": plan.definition.rehearsal is not None,
+        "counts": plan.counts,
+        "shapes": [{"shape": shape.key, **asdict(shape), "trials": n} for shape, n in plan.shapes.items()],
+        "trials": [{"id": p.id, "cell": dict(p.cell), "seed": p.seed, "action": action} for p, action in plan.trials],
+        "notices": list(plan.definition.notices),
+        "warnings": list(plan.definition.warnings),
+        "missing": [one_line(fault) for fault in plan.missing],
+    }
+
+
+def flags_of(existing: Existing, status: TrialStatus) -> list[str]:
+    """Flags beside a trial's state: ``stale`` where its result is of other code or data, and those of its result."""
+    assert existing.workspace is not None
+    result = existing.workspace.trial(status.planned.id).result
+    if status.train.state != "completed" or not (result / MANIFEST).exists():
+        return []
+    record = read_json(result / "metrics.json")
+    return [*(["stale"] if existing.is_stale(status.planned, record) else []), *record["flags"]]

@@ -1,0 +1,153 @@
+"""From a workspace to the report: the index's numbers, the derived states and what papers printed, joined."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from core.analysis import Report, build_report
+from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
+from core.control.decide import TrialStatus
+from core.control.states import OPEN
+from core.errors import IntegrityError
+from core.evaluation.benchmarks import published_revisions
+from core.evaluation.credits import Credits, collect
+from core.evaluation.score_table import ScoreTable
+from core.store import Index, Score
+from core.workspace.layout import Workspace
+from core.workspace.registration import Revision
+from dashboards.mlflow.links import links as run_links
+from sweeps import wiring
+from sweeps.planning import Existing, flags_of
+from sweeps.watching import mirror_once
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is known of a revision of a sweep: the outcomes of its trials and baselines."""
+
+    revision: Revision
+    trials: Sequence[TrialOutcome]
+    baselines: Sequence[BaselineOutcome]
+
+
+def study(workspace: Workspace, revision: Revision) -> Study:
+    """The outcomes of a revision, from the index brought up to the files."""
+    reader = wiring.reader(workspace, revision)
+    state = reader.state()
+    with _index(workspace) as index:
+        mirror_once(workspace, reader, state, index)
+        ids = [trial.planned.id for trial in state.trials]
+        metrics, scores = index.final_metrics(ids), index.scores(ids)
+        baselines = index.baselines(key for _, key in reader.baselines)
+        links = run_links(workspace, index, revision.sweep.id)
+    existing = Existing(workspace, revision.code())
+    trials = []
+    for trial in state.trials:
+        id = trial.planned.id
+        wanted = set(trial.scorings)
+        trials.append(
+            TrialOutcome(
+                id=id,
+                cell=trial.planned.cell,
+                seed=trial.planned.seed,
+                state=trial.train.state,
+                flags=tuple(flags_of(existing, trial)),
+                cause=trial.train.cause,
+                reason=_reason(trial),
+                run_url=links.get(id),
+                metrics=dict(metrics.get(id, {})) if trial.train.state == "completed" else {},
+                scorings=tuple(_scoring(score) for score in scores.get(id, []) if score.key in wanted),
+                evaluate=tuple(str(entry["benchmark"]["name"]) for entry in trial.planned.evaluate),
+            )
+        )
+    by_name: dict[str, list[ScoringOutcome]] = {name: [] for name, _ in reader.baselines}
+    for score in baselines:
+        by_name.setdefault(score.owner, []).append(_scoring(score))
+    return Study(revision, trials, [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()])
+
+
+def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, progress: Progress | None = None) -> Report:
+    """The report of a revision of a sweep.
+
+    Args:
+        workspace: the workspace.
+        revision: of the sweep.
+        examples: whether the score tables are read: without them the table takes the index alone, and has no statistics by example.
+        progress: told what is being done, how much of it is done, and of how much.
+    """
+    found = study(workspace, revision)
+    credits, unread = read_credits(workspace, found.trials, progress) if examples else ([], [])
+    report = build_report(
+        revision.sweep.id,
+        found.trials,
+        rehearsal=revision.rehearsal,
+        baselines=found.baselines,
+        reported=[_reported(row) for row in revision.meta["reported"]],
+        published=published_revisions(),
+        objective=revision.meta["objective"]["metric"],
+        credits=credits,
+        progress=None if progress is None else partial(progress, "intervals over examples"),
+    )
+    return replace(report, notes=(*report.notes, *unread)) if unread else report
+
+
+def read_credits(workspace: Workspace, trials: Iterable[TrialOutcome], progress: Progress | None = None) -> tuple[list[Credits], list[str]]:
+    """The credits of all score tables of trials, and a sentence on each table that could not be used."""
+    wanted = [(trial.id, scoring.key) for trial in trials for scoring in trial.scorings if scoring.key is not None]
+    unread: list[str] = []
+
+    def tables() -> Iterator[tuple[str, ScoreTable]]:
+        for number, (id, key) in enumerate(wanted, start=1):
+            try:
+                table = ScoreTable.read(workspace.trial(id).scoring(key).table)
+            except IntegrityError as error:
+                unread.append(f"No statistics by example for trial {id[:10]}: {error.message}: {error.place}.")
+                continue
+            yield id, table
+            if progress is not None:
+                progress("score tables", number, len(wanted))
+
+    try:
+        return collect(tables()), unread
+    except ValueError as error:  # several orders or samples: no single credit per example
+        return [], [f"No statistics by example: {error}."]
+
+
+@contextmanager
+def _index(workspace: Workspace) -> Iterator[Index]:
+    """The workspace's index; for a reader without the right to write there, one that is made for this question alone."""
+    if os.environ.get("SWEEP_INDEX") or os.access(workspace.cache, os.W_OK):
+        with Index.open(workspace) as index:
+            yield index
+        return
+    with tempfile.TemporaryDirectory(prefix="sweep-index-") as folder, Index.open(workspace, f"sqlite:///{folder}/index.sqlite") as index:
+        yield index
+
+
+def _reported(row: Mapping[str, Any]) -> ReportedRow:
+    values = {name: ReportedValue(v["value"], v["comparable"], v["note"]) for name, v in row["values"].items()}
+    about = next((v["about"] for v in row["values"].values()), None)
+    return ReportedRow(row["source"], values, row.get("cell"), row.get("model"), about)
+
+
+def _scoring(score: Score) -> ScoringOutcome:
+    skipped = score.partial["skipped"] if score.partial else 0
+    return ScoringOutcome(score.benchmark, score.revision, score.n, skipped, score.metrics, score.key)
+
+
+def _reason(trial: TrialStatus) -> str | None:
+    """Why values of a trial are missing, where there is more to say than its state."""
+    if trial.train.state == "failed":
+        return f"sweep explain {trial.planned.id[:10]}"
+    if trial.train.state == "completed":
+        failed = next((s for s in trial.scorings.values() if s.state == "failed"), None)
+        return f"its scoring failed: {failed.cause}; sweep explain {trial.planned.id[:10]}" if failed else None
+    return trial.train.reason if trial.train.state in OPEN else None

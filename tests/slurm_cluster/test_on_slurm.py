@@ -1,0 +1,211 @@
+"""Whole sweeps through a real SLURM: what it does to workers costs time and changes no number."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster
+from conftest import ARRAY_SIZE, PROFILE, ClusterStudy
+from tests_launch import Study, short, wait_for
+
+from core.control.jobs import jobs_of
+from core.definition.plan import Shape
+from core.workspace.layout import Workspace
+from slurm.cluster import SlurmSubmitter
+from slurm.polling import SlurmScheduler
+from slurm.profile import Cluster as Named
+from slurm.profile import Profile
+
+pytestmark = [pytest.mark.slurm, pytest.mark.launch]
+
+STEPS = ("rehearsal.steps=80", "execution.threads=1")
+"""Long enough to be hit in the middle; one thread everywhere, so that numbers are equal to the bit."""
+
+
+def words(*more: str) -> list[str]:
+    return [*short(*STEPS, *more), *STEPS, *more]
+
+
+def launch_words(*more: str) -> list[str]:
+    return ["launch", "small.yaml", "--rehearse", "--cluster", "test", *words(*more)]
+
+
+def lines(study: Study) -> list[dict[str, Any]]:
+    found = []
+    for path in study.workspace.glob("trials/*/*/attempts/*/journal.jsonl"):
+        found += [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return found
+
+
+def owners(study: Study) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in study.workspace.glob("trials/*/*/attempts/*/owner.json")]
+
+
+def arrays(study: Study) -> dict[str, int]:
+    """{job id of an array: its tasks}"""
+    found: dict[str, int] = {}
+    for path in study.workspace.glob("jobs/*/submitted.json"):
+        array = json.loads(path.read_text())["job_id"].partition("_")[0]
+        found[array] = found.get(array, 0) + 1
+    return found
+
+
+def in_the_middle(study: Study) -> bool:
+    """Whether some trial has a checkpoint, steps beyond it, and many steps to go."""
+    return any(line["kind"] == "metrics" and 6 <= line.get("step", 0) <= 50 for line in lines(study))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> dict[str, dict[str, float]]:
+    """The numbers of a run on this machine that nothing interrupts."""
+    study = Study(tmp_path_factory.mktemp("undisturbed"))
+    study.write()
+    study.run("launch", "small.yaml", "--rehearse", *words())
+    return study.final()
+
+
+def test_a_sweep_runs_to_its_table_on_the_nodes(study: ClusterStudy, undisturbed: dict[str, dict[str, float]]) -> None:
+    output = study.run(*launch_words())
+    assert "on cluster test" in output
+    assert "generated_images" in output, "the table"
+    assert study.final() == undisturbed
+    assert {owner["host"] for owner in owners(study)} <= {f"node{n}" for n in range(1, 5)}, "trained on the nodes, not here"
+    assert [trial["attempts"] for trial in study.trials()] == [1, 1]
+    # the sweep remembers where it runs; a second launch has nothing to do and submits nothing
+    before = arrays(study)
+    again = study.run("launch", "small.yaml", "--rehearse", *words())
+    assert "2 reused" in again and "on cluster test" in again
+    assert arrays(study) == before
+
+
+def test_scancel_of_every_array_and_a_killed_launcher_cost_time_and_nothing_else(
+    study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]
+) -> None:
+    launch = study.start(*launch_words())
+    wait_for(lambda: in_the_middle(study))
+    launch.kill()
+    launch.communicate()
+    cancelled = arrays(study)
+    cluster.run("scancel", *cancelled)
+    output = study.run("launch", "small.yaml", "--rehearse", *words())
+    assert "on cluster test" in output
+    assert study.final() == undisturbed
+    assert set(arrays(study)) > set(cancelled)
+    assert any(line["kind"] == "started" and line["resumed"] for line in lines(study))
+
+
+def test_a_preempted_worker_saves_and_another_one_goes_on(
+    study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]
+) -> None:
+    launch = study.start(*launch_words())
+    wait_for(lambda: in_the_middle(study))
+    cluster.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap", "sleep 5")
+    output, _ = launch.communicate(timeout=150)
+    assert launch.returncode == 0, output
+    preempted = [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "preempted"]
+    assert preempted, "the attempt's own last line says what happened"
+    assert not [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "failed"]
+    assert study.final() == undisturbed
+    moved = next(trial["id"] for trial in study.trials() if trial["attempts"] > 1)
+    assert "preempted after step" in study.run("explain", moved[:10])
+
+
+def test_a_job_that_slurm_restarts_takes_up_trials_again(
+    study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]
+) -> None:
+    """``requeue`` in the profile: the same job comes back, in another incarnation, to the same job folder."""
+    profile = PROFILE.replace("workers: 2", "workers: 1") + "  sbatch: {requeue: true}\n"
+    (study.folder / "clusters.yaml").write_text(profile, encoding="utf-8")
+    launch = study.start(*launch_words())
+    wait_for(lambda: in_the_middle(study))
+    (array,) = arrays(study)
+    cluster.run("scontrol", "requeue", f"{array}_0")
+    output, _ = launch.communicate(timeout=180)
+    assert launch.returncode == 0, output
+    assert study.final() == undisturbed
+    assert max(trial["attempts"] for trial in study.trials()) == 2
+
+
+def test_at_the_time_limit_a_trial_leaves_and_the_next_worker_finishes_it(study: ClusterStudy) -> None:
+    profile = PROFILE.replace("time: 10min", "time: 1min\n  signal_lead: 45s")
+    (study.folder / "clusters.yaml").write_text(profile, encoding="utf-8")
+    slow = ("head.layers=1", "rehearsal.steps=900", "rehearsal.pairs=400")
+    launch = study.start("launch", "small.yaml", "--rehearse", "--cluster", "test", *short(*slow), *slow)
+    wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "time_limit"], 75)
+    output, _ = launch.communicate(timeout=150)
+    assert launch.returncode == 0, output
+    (trial,) = study.trials()
+    assert trial["state"] == "completed" and trial["attempts"] >= 2
+
+
+def test_a_controller_that_is_gone_is_waited_for(study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]) -> None:
+    launch = study.start(*launch_words())
+    wait_for(lambda: in_the_middle(study))
+    before = arrays(study)
+    cluster.kill("slurmctld")
+    time.sleep(5)
+    assert arrays(study) == before, "silence is not death: nothing is started in anybody's place"
+    assert launch.poll() is None
+    cluster.start("slurmctld")
+    output, _ = launch.communicate(timeout=150)
+    assert launch.returncode == 0, output
+    assert study.final() == undisturbed
+    assert [trial["attempts"] for trial in study.trials()] == [1, 1]
+
+
+def test_an_array_that_was_submitted_and_not_recorded_is_found_by_its_name(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    workspace = Workspace.open(tmp_path / "runs", create=True)
+    profile = Profile.model_validate({"kind": "slurm", "partition": "low", "setup": ["touch began-$SLURM_ARRAY_TASK_ID", "sleep 60"]})
+    keys = SlurmSubmitter(workspace, Named("test", profile), "nowhere:main").submit("s", 1, Shape(), 2)
+    assert len(keys) == 2
+    for key in keys:
+        (workspace.jobs / key / "submitted.json").unlink()  # as a crash right after sbatch leaves it
+    scheduler = SlurmScheduler(600)
+    answers = scheduler.poll(jobs_of(workspace, "s"))
+    assert [answers[key].alive for key in keys] == [True, True]
+    name = json.loads((workspace.jobs / keys[0] / "array.json").read_text())["name"]
+    wait_for(lambda: (workspace.root / "began-0").exists() and (workspace.root / "began-1").exists(), 30)
+    cluster.run("scancel", "--name", name)
+
+    def ended() -> bool:
+        answers = scheduler.poll(jobs_of(workspace, "s"))
+        return all(key in answers and answers[key].ended == "interrupted" for key in keys)
+
+    wait_for(ended, 40)
+    assert "CANCELLED" in json.loads((workspace.jobs / keys[0] / "ended.json").read_text())["evidence"]
+
+
+def test_more_workers_than_an_array_may_have_are_several_arrays(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    workspace = Workspace.open(tmp_path / "runs", create=True)
+    profile = Profile.model_validate({"kind": "slurm", "partition": "low", "setup": ["exit 0"], "limits": {"submitted": 8}})
+    submitter = SlurmSubmitter(workspace, Named("test", profile), "nowhere:main")
+    assert len(submitter.submit("s", 1, Shape(gpus=1), 5)) == 5
+    ids = [job.job_id for job in jobs_of(workspace, "s")]
+    assert [str(job_id).partition("_")[2] for job_id in ids] == ["0", "1", "2", "0", "1"]
+    assert len(submitter.submit("s", 1, Shape(gpus=1), 5)) == 3, "limits.submitted"
+
+
+def test_doctor_names_what_is_wrong_with_a_profile(study: ClusterStudy) -> None:
+    found = {line["check"]: line for line in study.json("doctor", "--cluster", "test")}
+    assert found["shared workspace"]["verdict"] == "ok"
+    assert f"{ARRAY_SIZE}: 2 workers are 1 array" in found["MaxArraySize"]["found"]
+    assert found["accounting"]["verdict"] == "note"
+    (study.folder / "clusters.yaml").write_text(PROFILE.replace("low", "lov"), encoding="utf-8")
+    output = study.run("doctor", "--cluster", "test", code=3)
+    assert "lov does not exist" in output and "did you mean low?" in output
+
+
+def test_what_slurm_refuses_is_said_and_leaves_nothing_behind(study: ClusterStudy) -> None:
+    (study.folder / "clusters.yaml").write_text(PROFILE.replace("low", "lov"), encoding="utf-8")
+    output = study.run(*launch_words(), code=3)
+    assert "SLURM refuses the workers" in output and "invalid partition" in output.lower()
+    assert "sweep doctor --cluster test" in output
+    assert not list((study.workspace / "jobs").iterdir())

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import warnings
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is away is asked again by the next pass
@@ -23,11 +27,34 @@ with warnings.catch_warnings():  # mlflow's models use what SQLAlchemy has depre
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-__all__ = ["Metric", "MlflowClient", "MlflowException", "Param", "Run", "RunTag", "ViewType", "open_client"]
+__all__ = ["Metric", "MlflowClient", "MlflowException", "Param", "Run", "RunTag", "ViewType", "make_store", "open_client"]
 
 
 def open_client(uri: str) -> MlflowClient:
-    """A client of a tracking store; a SQLite store is made where it is missing (seconds)."""
+    """A client of a tracking store; a SQLite store is made where it is missing (seconds).
+
+    Raises:
+        MlflowException: the store is out of date, or it is away.
+    """
+    make_store(uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return MlflowClient(tracking_uri=uri)
+
+
+def make_store(uri: str) -> None:
+    """Make a SQLite store where it is missing; nothing for any other store.
+
+    mlflow builds a new SQLite store by some sixty migrations, each committed by itself: a process killed between two of them
+    leaves a file that nothing can open again. A new store is therefore built beside its place and linked there once it is whole.
+    """
+    parts = urlsplit(uri)
+    path = Path(unquote(parts.path.removeprefix("/")))
+    if parts.scheme != "sqlite" or path.exists():
+        return
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".making-", ignore_cleanup_errors=True) as folder:
+        warnings.simplefilter("ignore")
+        new = Path(folder) / path.name
+        MlflowClient(tracking_uri=f"sqlite:///{new}")
+        with suppress(FileExistsError):  # another process was faster: its store is as good
+            os.link(new, path)

@@ -47,6 +47,9 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 5000, *, sa
         return
     _check_port(host, port)
     own_store(store)
+    from dashboards.mlflow.library import make_store  # imports mlflow, which a server that is only named does not need
+
+    make_store(store.uri)
     log = workspace.cache / "mlflow-ui.log"
     command = [
         sys.executable,

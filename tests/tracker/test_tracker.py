@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from core.errors import EnvironmentFault
 from core.workspace.layout import Workspace
 from core.workspace.requests import drop
+from dashboards.mlflow.library import open_client
 from dashboards.mlflow.links import links
 from dashboards.mlflow.tracker import MLflowTracker
 from tests.written import Writer, launch, planned, publish, score, trial_id
@@ -22,8 +26,6 @@ from tests.written import Writer, launch, planned, publish, score, trial_id
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with its tables: MLflow needs seconds to make them."""
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    from dashboards.mlflow.library import open_client
-
     open_client(f"sqlite:///{path}").search_experiments()
     return path
 
@@ -38,6 +40,20 @@ def place(tmp_path: Path, empty_store: Path) -> Workspace:
     source.close()
     target.close()
     return workspace
+
+
+def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    make = f"from dashboards.mlflow.library import open_client; open_client('sqlite:///{path}')"
+    maker = subprocess.Popen([sys.executable, "-c", make])
+    end = time.monotonic() + 60
+    while not any(part.stat().st_size > 0 for part in tmp_path.glob(".making-*/mlflow.db")):
+        assert maker.poll() is None and time.monotonic() < end
+        time.sleep(0.005)
+    maker.kill()
+    maker.wait()
+    assert not path.exists()
+    assert [e.name for e in open_client(f"sqlite:///{path}").search_experiments()] == ["Default"]
 
 
 class Look:

@@ -61,7 +61,7 @@ demo: $(READY) ## rehearse the paper's head ablation on this machine and print i
 test: test-unit test-training test-launch test-slurm ## run all tests
 
 test-unit: $(READY) ## the fast tests, two processes
-	@$(TIME) $(BIN)/pytest -q -n 2 -m 'not training and not launch'
+	@$(TIME) $(BIN)/pytest -q -n 2 -m 'not training and not launch and not browser'
 
 test-training: $(READY) ## the tests that train tiny models
 	@$(TIME) $(BIN)/pytest -q -m 'training and not launch'

@@ -171,8 +171,12 @@ class ChatBackbone(Backbone):
         raise MediaError(f"{self.dialect.family} reads text alone, and the example has an {media.kind}")
 
     def place(self, patches: Patches) -> list[int]:
-        """The ids that stand for one medium: as many places as it has features, and the control tokens around them."""
-        raise NotImplementedError
+        """The ids that stand for one medium: as many places as it has features, and the control tokens around them.
+
+        Raises:
+            MediaError: the family reads no media.
+        """
+        raise MediaError(f"{self.dialect.family} reads text alone")
 
     def image_recipe(self, limits: Limits) -> dict[str, Any] | None:
         """How an image becomes patches and ids, for an exported model that has none of our code; ``None`` where none is read.

@@ -131,7 +131,7 @@ def resolve(workspace: Workspace, name: str) -> Revision:
     if sweep is None:
         raise UsageError(
             "no such sweep in this workspace", found=base, allowed=sorted(known) or "none has been launched yet",
-            nearest=nearest(base, known), next="sweep list",
+            nearest=nearest(base, [*known, *(id.removesuffix(REHEARSAL) for id in known)]), next="sweep list",
         )  # fmt: skip
     numbers = sweep.revisions()
     if not number:

@@ -101,6 +101,9 @@ def plan(
         return _why(definition, why + (overrides or []), rehearse, json)
     loaded = planning.read(definition, overrides or [], rehearse)
     place = planning.workspace_if_any(workspace_root(workspace))
+    if not json:
+        for line in [*loaded.notices, *(f"warning: {text}" for text in loaded.warnings)]:
+            hint(line)
     if count:
         counts = planning.count(loaded, place)
         if json:
@@ -112,8 +115,6 @@ def plan(
     if json:
         print_json(planning.as_json(result, loaded.name))
         return 0
-    for line in [*loaded.notices, *(f"warning: {text}" for text in loaded.warnings)]:
-        hint(line)
     shown = result.trials if all else result.trials[:LISTED]
     varied = list(dict.fromkeys(path for planned, _ in result.trials for path in planned.cell))
     title = f"{loaded.name}" + ("  REHEARSAL: tiny random models, generated images" if rehearse else "")

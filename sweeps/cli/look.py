@@ -335,9 +335,9 @@ def logs(
     if chosen is None:
         raise UsageError("no such attempt", found=attempt, allowed=[str(a.number) for a in attempts])
     file = chosen.output if rank == 0 else chosen.folder / f"output-{rank}.log"
-    if not file.exists():
+    if not file.exists() or not (follow or file.stat().st_size):
         ranks = sorted(int(p.stem.removeprefix("output-")) for p in chosen.folder.glob("output-*.log"))
-        if rank:
+        if rank and not file.exists():
             raise UsageError("no output of this rank", found=rank, allowed=[str(r) for r in [0, *ranks]])
         hint(f"attempt {chosen.number} has printed nothing; its output would be in {file}")
         return 0

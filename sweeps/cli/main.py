@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import traceback
+from importlib.metadata import version
 from typing import Any
 
 import typer
@@ -30,9 +31,16 @@ for _room in (define, launch, look, act, answer, hand_on, place):
     _room.add_to(app)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"rewardsweep {version('rewardsweep')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _main(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True, callback=_version),
 ) -> None:
     """Turn an ablation grid of reward models into one file that runs, survives, and answers."""
 

@@ -88,10 +88,10 @@ def main() -> None:
         limits = replace(model.limits, max_length=2048, max_pixels=SIDE * SIDE)
         once = model.collate([model.encode(example, (0, 1), limits) for example in examples])
         twice = doubled(once)
-        assert torch.allclose(model(once), model(twice), atol=1e-5)
+        assert torch.allclose(model(once).rewards, model(twice).rewards, atol=1e-5)
 
         def step(batch: Batch, model: RewardModel = model) -> None:
-            model(batch).sum().backward()
+            model(batch).rewards.sum().backward()
 
         ratios = []
         for _ in range(ROUNDS):

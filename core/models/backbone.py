@@ -65,6 +65,7 @@ class Encoded:
         positions: ``[3, len(prompt)]``, time, height and width of each token.
         responses: ids of each response, its end-of-turn token included.
         media: the media in the order of their places.
+        written: of each response, how many of its last tokens are text that the model learns to write; empty where there is none.
     """
 
     prompt: NDArray[np.int64]
@@ -72,6 +73,7 @@ class Encoded:
     positions: NDArray[np.int64]
     responses: tuple[NDArray[np.int64], ...]
     media: tuple[Patches, ...]
+    written: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -90,6 +92,7 @@ class Batch:
         positions: ``[3, rows, length]``.
         response_start: ``[rows]``, index of the first response token.
         response_end: ``[rows]``, index after the last one.
+        written: ``[rows]``, how many of the last response tokens are text that the model learns to write.
         images: ``[patches, values]`` of all images, each once; ``None`` without images.
         image_grid: ``[images, 3]``.
         image_use: the image of each image place, row by row: indices into ``image_grid``.
@@ -104,6 +107,7 @@ class Batch:
     positions: Tensor
     response_start: Tensor
     response_end: Tensor
+    written: Tensor
     images: Tensor | None
     image_grid: Tensor | None
     image_use: tuple[int, ...]

@@ -217,6 +217,7 @@ class ChatBackbone(Backbone):
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         positions = np.zeros((3, rows, longest), dtype=np.int64)
         starts, ends = [], []
+        written: list[int] = []
         uses: dict[str, list[int]] = {"image": [], "video": []}
         seen = {"image": 0, "video": 0}
         row = 0
@@ -237,6 +238,7 @@ class ChatBackbone(Backbone):
                     uses[medium.kind].append(count[medium.kind])
                     count[medium.kind] += 1
                 row += 1
+            written += item.written or [0] * len(item.responses)
             for medium in item.media:
                 seen[medium.kind] += 1
         images, image_grid = _join(examples, "image")
@@ -248,6 +250,7 @@ class ChatBackbone(Backbone):
             positions=torch.from_numpy(positions),
             response_start=torch.tensor(starts),
             response_end=torch.tensor(ends),
+            written=torch.tensor(written),
             images=images,
             image_grid=image_grid,
             image_use=tuple(uses["image"]),

@@ -1,36 +1,137 @@
-"""Paradigms: how rewards are read out of hidden states."""
+"""Paradigms: how rewards are read out of a model, what training reads of a pair, and how responses are judged.
+
+A paradigm is the seam between backbone and trainer. The trainer asks it for the rows of a pair (:meth:`Paradigm.pair`), runs one
+forward pass over all rows (:meth:`Paradigm.forward`) and minimises the terms of `loss` over its rewards plus the paradigm's own loss.
+The scorer asks it for judgements (:meth:`Paradigm.judge`).
+"""
 
 from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from core.models.backbone import Batch
-from core.models.config import NaiveConfig
+from core.data.examples import PreferenceExample
+from core.definition.trial import ParadigmConfig
+from core.models.backbone import Backbone, Batch, Encoded, Limits, Part
+
+if TYPE_CHECKING:
+    from core.models.reward_model import RewardModel
 
 
-class Naive(nn.Module):
-    """One response per row; the reward is read at its last token, or from the mean over its tokens (BaseReward, section 4.1).
+@dataclass(frozen=True)
+class Readout:
+    """What one forward pass gives.
 
-    The last token of a response is the one that ends its turn (``<|im_end|>``): the only one that has seen all of it.
+    Attributes:
+        rewards: in fp32; while training ``[2 * pairs]``, preferred and other response in turn, otherwise ``[rows]``.
+        tokens: tokens of the responses that the rewards belong to, as long as ``rewards``.
+        own: ``[pairs]``, the paradigm's own loss beside the terms of `loss`; ``None`` where it has none.
+    """
+
+    rewards: Tensor
+    tokens: Tensor
+    own: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One verdict on responses of an example.
+
+    Attributes:
+        responses: indices of the responses that were judged.
+        scores: one per judged response; ``None`` where what the model wrote could not be parsed.
+        texts: what the model wrote, one per judged response; ``None`` where it writes nothing.
+        compared: whether the responses were shown together; otherwise each was judged alone.
+        order: which order of the responses was shown, from 0.
+        sample: which of several samples, from 0.
+    """
+
+    responses: tuple[int, ...]
+    scores: tuple[float | None, ...]
+    texts: tuple[str | None, ...]
+    compared: bool = False
+    order: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a paradigm that writes is sampled: ``votes`` texts each at ``temperature``; one vote is greedy. ``seed`` names the stream."""
+
+    votes: int = 1
+    temperature: float = 1.0
+    seed: int = 0
+
+
+class Paradigm(nn.Module, ABC):
+    """Base of all paradigms.
 
     Args:
         config: the paradigm's configuration.
-        pooling: ``last`` or ``mean``.
+        backbone: the backbone that it reads from.
+        pooling: where a head reads its features, ``last`` or ``mean``.
     """
 
-    def __init__(self, config: NaiveConfig, pooling: str) -> None:
+    def __init__(self, config: ParadigmConfig, backbone: Backbone, pooling: str) -> None:
         super().__init__()
         self.config = config
         self.pooling = pooling
 
-    def forward(self, hidden: Tensor, batch: Batch, head: nn.Module) -> Tensor:
-        """Rewards ``[rows]`` in fp32 of hidden states ``[rows, length, hidden]``."""
+    def pair(self, backbone: Backbone, example: PreferenceExample, limits: Limits, template: str | None) -> Encoded:
+        """What training reads of a pair (on the CPU, safe in threads): the best response and the worst, a row each."""
+        return backbone.encode(example, (example.best(), example.worst()), limits, template)
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, batch: Batch, head: nn.Module) -> Readout:
+        """The readout of hidden states ``[rows, length, hidden]``."""
+
+    @abstractmethod
+    def judge(self, model: RewardModel, examples: Sequence[PreferenceExample], limits: Limits, sampling: Sampling) -> list[list[Judgement]]:
+        """Judge the responses of every example; the caller has switched gradients and dropout off.
+
+        Raises:
+            TrialFailed: ``data_error`` with file and row: a medium cannot be read, or a response does not fit.
+        """
+
+    def part(self, name: Part) -> Iterator[nn.Parameter]:
+        """The paradigm's own parameters that belong to one part of the backbone and are frozen with it."""
+        return iter(())
+
+
+class Pointwise(Paradigm):
+    """One response per row, judged alone: the base of paradigms with a scalar reward."""
+
+    def features(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """``[rows, hidden]`` in fp32: of the last token, or the mean over the tokens of the response."""
         if self.pooling == "last":
-            features = hidden[torch.arange(hidden.shape[0], device=hidden.device), batch.response_end - 1]
-        else:
-            place = torch.arange(hidden.shape[1], device=hidden.device)
-            inside = (place >= batch.response_start[:, None]) & (place < batch.response_end[:, None])
-            features = (hidden.float() * inside[:, :, None]).sum(1) / inside.sum(1, keepdim=True)
-        rewards: Tensor = head(features.float())
-        return rewards
+            return hidden[torch.arange(hidden.shape[0], device=hidden.device), batch.response_end - 1].float()
+        place = torch.arange(hidden.shape[1], device=hidden.device)
+        inside = (place >= batch.response_start[:, None]) & (place < batch.response_end[:, None])
+        return (hidden.float() * inside[:, :, None]).sum(1) / inside.sum(1, keepdim=True)
+
+
+class Naive(Pointwise):
+    """The reward is read at the last token of a response, or from the mean over its tokens (BaseReward, section 4.1).
+
+    The last token of a response is the one that ends its turn (``<|im_end|>``): the only one that has seen all of it.
+    """
+
+    def forward(self, hidden: Tensor, batch: Batch, head: nn.Module) -> Readout:
+        """See :meth:`Paradigm.forward`."""
+        return Readout(head(self.features(hidden, batch)), batch.response_end - batch.response_start)
+
+    def judge(self, model: RewardModel, examples: Sequence[PreferenceExample], limits: Limits, sampling: Sampling) -> list[list[Judgement]]:
+        """One reward per response; nothing is sampled."""
+        encoded = [model.encode(example, range(len(example.responses)), limits) for example in examples]
+        rows = model.collate(encoded)
+        rewards = iter(model(rows.to(model.device)).rewards.tolist())
+        out = []
+        for count in rows.responses:
+            scores = tuple(next(rewards) for _ in range(count))
+            out.append([Judgement(tuple(range(count)), scores, (None,) * count)])
+        return out

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from core import registry
 from core.data.examples import PreferenceExample
@@ -26,6 +26,7 @@ from core.definition.trial import PromptConfig, TrialConfig
 from core.errors import DefinitionError, EnvironmentFault, IntegrityError
 from core.models.backbone import Backbone, Batch, Encoded, Limits
 from core.models.locate import locate
+from core.models.paradigms import Judgement, Paradigm, Readout, Sampling
 
 __all__ = ["RewardModel", "build", "load_reward_model", "media_missing"]
 
@@ -39,12 +40,12 @@ class RewardModel(nn.Module):
     Args:
         config: the trial's configuration.
         backbone: examples to hidden states.
-        paradigm: hidden states to features to rewards.
+        paradigm: how rewards are read out of hidden states.
         head: features to rewards.
         template: text around the prompt, with ``{prompt}`` in it.
     """
 
-    def __init__(self, config: TrialConfig, backbone: Backbone, paradigm: nn.Module, head: nn.Module, template: str | None) -> None:
+    def __init__(self, config: TrialConfig, backbone: Backbone, paradigm: Paradigm, head: nn.Module, template: str | None) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
@@ -66,39 +67,57 @@ class RewardModel(nn.Module):
         """Examples as a batch, one row per response."""
         return self.backbone.collate(examples)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Rewards ``[rows]`` in fp32; the backbone runs in the precision of ``train.dtype``, paradigm and head in fp32."""
+    def encode_pair(self, example: PreferenceExample) -> Encoded:
+        """What training reads of a pair; see :meth:`Paradigm.pair`."""
+        return self.paradigm.pair(self.backbone, example, self.limits, self.template)
+
+    def forward(self, batch: Batch) -> Readout:
+        """The readout in fp32; the backbone runs in the precision of ``train.dtype``, paradigm and head in fp32."""
         kind = self.device.type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.train.dtype == "bf16"):
             hidden = self.backbone(batch)
         with torch.autocast(kind, enabled=False):
-            rewards: Tensor = self.paradigm(hidden, batch, self.head)
-        return rewards
+            readout: Readout = self.paradigm(hidden, batch, self.head)
+        return readout
 
     def freeze(self) -> None:
         """Keep the parts that ``train.freeze`` names as they are; the head is always trained."""
         for name in self.config.train.freeze:
-            for parameter in self.backbone.part(name):
+            for parameter in (*self.backbone.part(name), *self.paradigm.part(name)):
                 parameter.requires_grad_(False)
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of what is trained."""
         return ((name, value) for name, value in self.named_parameters() if value.requires_grad)
 
-    @torch.no_grad()
     def score(
         self, examples: Sequence[PreferenceExample], *, batch: int = 16, max_pixels: int | None = None, frames: int | None = None
     ) -> list[list[float]]:
-        """The reward of every response of every example.
+        """The reward of every response of every example, for a paradigm that judges each response alone; see :meth:`judge`."""
+        judged = self.judge(examples, batch=batch, max_pixels=max_pixels, frames=frames)
+        return [[score for score in verdicts[0].scores if score is not None] for verdicts in judged]
 
-        Dropout is off while scoring. Other examples in a batch change a reward only by rounding. Examples whose media are absent
+    @torch.no_grad()
+    def judge(
+        self,
+        examples: Sequence[PreferenceExample],
+        *,
+        batch: int = 16,
+        max_pixels: int | None = None,
+        frames: int | None = None,
+        sampling: Sampling | None = None,
+    ) -> list[list[Judgement]]:
+        """The verdicts of the paradigm on the responses of every example.
+
+        Dropout is off. Other examples in a batch change a score only by rounding. Examples whose media are absent
         (:func:`media_missing`) must be left out by the caller.
 
         Args:
             examples: with any number of responses each.
-            batch: examples in one forward pass.
+            batch: examples that are judged together.
             max_pixels: largest area of an image; ``None`` as in training.
             frames: frames of a video; ``None`` as in training.
+            sampling: for paradigms that write; ``None``: one greedy text.
 
         Raises:
             TrialFailed: ``data_error`` with file and row: a medium cannot be read, or a response does not fit.
@@ -107,12 +126,9 @@ class RewardModel(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            out: list[list[float]] = []
+            out: list[list[Judgement]] = []
             for start in range(0, len(examples), batch):
-                part = [self.encode(example, range(len(example.responses)), limits) for example in examples[start : start + batch]]
-                rows = self.collate(part)
-                rewards = iter(self(rows.to(self.device)).tolist())
-                out += [[next(rewards) for _ in range(count)] for count in rows.responses]
+                out += self.paradigm.judge(self, examples[start : start + batch], limits, sampling or Sampling())
             return out
         finally:
             self.train(was_training)
@@ -167,7 +183,7 @@ def _assemble(config: TrialConfig, backbone: Backbone, template: str | None) -> 
         torch.manual_seed(stream_seed(config.seed, "head"))
         head = registry.get("head", config.head.name).load()(backbone.hidden_size, config.head)
     pooling = getattr(config.head, "pooling", "last")
-    paradigm = registry.get("paradigm", config.paradigm.name).load()(config.paradigm, pooling)
+    paradigm = registry.get("paradigm", config.paradigm.name).load()(config.paradigm, backbone, pooling)
     return RewardModel(config, backbone, paradigm, head, template)
 
 

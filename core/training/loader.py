@@ -20,16 +20,15 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Pairs of one forward pass: two rows each, chosen and rejected."""
+    """Pairs of one forward pass, in the rows that the paradigm makes of them."""
 
     examples: Sequence[PreferenceExample]
     batch: Batch
 
 
 def prepare(model: RewardModel, examples: Sequence[PreferenceExample], pin: bool) -> MicroBatch:
-    """Encode the best and the worst response of each example."""
-    encoded = [model.encode(example, (example.best(), example.worst())) for example in examples]
-    batch = model.collate(encoded)
+    """Encode the pairs as the paradigm reads them."""
+    batch = model.collate([model.encode_pair(example) for example in examples])
     return MicroBatch(examples, batch.pin() if pin else batch)
 
 

@@ -24,6 +24,7 @@ from core.data.examples import PreferenceExample
 from core.data.streams import reseed
 from core.definition.trial import TrialConfig
 from core.errors import TrialFailed
+from core.models.paradigms import Readout
 from core.models.reward_model import RewardModel, build
 from core.training.context import Interrupted, RunContext
 from core.training.loader import MicroBatch, cut, prepare, read_ahead
@@ -127,8 +128,8 @@ class Trainer:
         tokens = 0
         for _ in range(math.ceil(size / self.micro_batch)):
             micro = next(self.ready)
-            output = self.forward(micro)
-            loss = total_loss(output, config.loss).sum() / size
+            output, pair_losses = self.forward(micro)
+            loss = pair_losses.sum() / size
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             losses.append(loss.detach())
             rewards.append(output.detached())
@@ -161,10 +162,12 @@ class Trainer:
         if progress.step % config.execution.log_every == 0:
             self.context.metrics("train", progress.step, progress.last_train)
 
-    def forward(self, micro: MicroBatch) -> RewardBatch:
-        """Rewards of one micro batch."""
-        batch = micro.batch.to(self.context.device)
-        return RewardBatch.of(self.model(batch), batch.response_end - batch.response_start, micro.examples)
+    def forward(self, micro: MicroBatch) -> tuple[RewardBatch, Tensor]:
+        """Rewards of one micro batch and the loss of each of its pairs, ``[pairs]``: the terms of `loss` and the paradigm's own."""
+        readout: Readout = self.model(micro.batch.to(self.context.device))
+        rewards = RewardBatch.of(readout.rewards, readout.tokens, micro.examples)
+        loss = total_loss(rewards, self.config.loss)
+        return rewards, loss if readout.own is None else loss + readout.own
 
     def live(self) -> dict[str, float]:
         """What a live display shows."""
@@ -191,8 +194,9 @@ class Trainer:
         outputs: list[RewardBatch] = []
         losses: list[Tensor] = []
         for micro in read_ahead(self.pool, (self.preparing(part) for part in parts)):
-            outputs.append(self.forward(micro))
-            losses.append(total_loss(outputs[-1], config.loss))
+            output, pair_losses = self.forward(micro)
+            outputs.append(output)
+            losses.append(pair_losses)
         metrics = {"loss": float(torch.cat(losses).mean()), **summarise(outputs)}
         every = config.train.validate_every or config.execution.validate_every
         progress.validations = math.floor(self.budget.progress(progress.pairs, progress.tokens) / every + 1e-9)

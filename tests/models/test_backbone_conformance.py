@@ -95,7 +95,7 @@ def test_images_of_any_size_stay_within_the_budget(member):
         media = Media("image", data=encode(image))
         encoded = member.encode(replace(TEXTS[0], media=(media,)), (0, 1))
         batch = member.collate([encoded])
-        assert torch.isfinite(member(batch)).all()
+        assert torch.isfinite(member(batch).rewards).all()
         assert (encoded.types > 0).sum() <= 40
 
 
@@ -117,8 +117,8 @@ def test_a_video_is_read_frame_by_frame(member, tmp_path):
     still = generate_pairs(1, 1, split="benchmark")
     both = member.collate([encoded, *(member.encode(one, (0, 1)) for one in still)])
     with torch.no_grad():
-        together = member(both)
-        alone = member(member.collate([encoded]))
+        together = member(both).rewards
+        alone = member(member.collate([encoded])).rewards
     assert torch.allclose(together[:2], alone, atol=1e-5)
 
 
@@ -136,7 +136,7 @@ def test_the_reward_is_read_at_the_last_token_of_the_response(member):
     assert torch.equal(batch.response_end, ends)
     with torch.no_grad():
         hidden = member.backbone(batch)
-        rewards = member(batch)
+        rewards = member(batch).rewards
     assert hidden.shape == (*batch.ids.shape, member.backbone.hidden_size)
     assert torch.allclose(rewards, member.head(hidden[torch.arange(len(ends)), ends - 1]), atol=1e-6)
 
@@ -166,7 +166,7 @@ def test_exactly_the_named_parts_are_frozen_and_gradients_reach_the_others(membe
     model = build(config(name_of(member), train={"steps": 1, "freeze": freeze})).train()
     parts = {name: model.backbone.part(name) for name in ("vision", "merger", "language")}
     assert sum(map(len, parts.values())) == len(list(model.backbone.parameters()))
-    model(model.collate([model.encode(example, (0, 1)) for example in examples(model)])).square().sum().backward()
+    model(model.collate([model.encode(example, (0, 1)) for example in examples(model)])).rewards.square().sum().backward()
     for name, parameters in parts.items():
         reached = [value.grad is not None and bool(value.grad.abs().sum() > 0) for value in parameters]
         assert any(reached) == (name not in freeze and bool(parameters)), name
@@ -176,7 +176,7 @@ def test_exactly_the_named_parts_are_frozen_and_gradients_reach_the_others(membe
 def test_activation_checkpointing_changes_no_gradient(member):
     def gradient(checkpointing):
         model = build(config(name_of(member), execution={"activation_checkpointing": checkpointing})).train()
-        model(model.collate([model.encode(example, (0, 1)) for example in examples(model)])).sum().backward()
+        model(model.collate([model.encode(example, (0, 1)) for example in examples(model)])).rewards.sum().backward()
         return {name: value.grad for name, value in model.trained() if value.grad is not None}
 
     plain, recomputed = gradient(False), gradient(True)

@@ -60,7 +60,7 @@ def test_a_batch_of_different_lengths_gives_the_scores_of_single_examples(twin, 
 def test_the_score_is_read_at_the_last_response_token_and_nowhere_else(twin, examples):
     batch = twin.collate([twin.encode(example, (0, 1)) for example in examples])
     with torch.no_grad():
-        rewards = twin(batch)
+        rewards = twin(batch).rewards
         hidden = twin.backbone(batch)
     ends = batch.mask.sum(1)
     assert torch.equal(batch.response_end, ends)
@@ -80,8 +80,8 @@ def test_padding_on_the_left_would_have_been_seen(twin, examples):
         for name in ("ids", "types", "mask")
     }
     with torch.no_grad():
-        left = twin(replace(batch, **moved))
-        right = twin(batch)
+        left = twin(replace(batch, **moved)).rewards
+        right = twin(batch).rewards
     assert not torch.allclose(left, right, atol=1e-4)
 
 
@@ -91,7 +91,7 @@ def test_mean_pooling_averages_the_response_tokens(make_config, twin, examples):
     with torch.no_grad():
         hidden = model.backbone(batch)
         start, end = int(batch.response_start[1]), int(batch.response_end[1])
-        assert torch.allclose(model(batch)[1], model.head(hidden[1, start:end].mean(0, keepdim=True))[0], atol=1e-6)
+        assert torch.allclose(model(batch).rewards[1], model.head(hidden[1, start:end].mean(0, keepdim=True))[0], atol=1e-6)
     assert not np.allclose(model.score(examples), twin.score(examples), atol=1e-4)
 
 

@@ -49,16 +49,23 @@ FOREIGN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_D
 class _Array(SlurmExecutor):  # type: ignore[misc]  # submitit is not typed for mypy here
     """submitit's executor with our batch script: an array whose tasks need no pickle."""
 
-    def __init__(self, folder: Path, script: Callable[[str], str]) -> None:
+    def __init__(self, folder: Path, script: Callable[[str], str], ask: Run) -> None:
         super().__init__(folder, max_num_timeout=NEVER)
         self._script = script
+        self._ask = ask
 
     def start(self, command: str) -> str:
-        """Submit; returns the array's job id."""
-        return str(self._submit_command(command).job_id)
+        """Submit; returns the array's job id.
 
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        return self._script(command)
+        Raises:
+            FailedJobError: SLURM refuses, or does not answer; with what it says.
+        """
+        file = self.folder / "submission_file.sh"
+        file.write_text(self._script(command), encoding="utf-8")
+        reply = self._ask(self._make_submission_command(file))
+        if reply.code != 0:
+            raise FailedJobError(reply.err or f"sbatch ended with {reply.code}")
+        return str(self._get_job_id_from_submission_command(reply.out))
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         foreign = [name for name in os.environ if name.startswith(FOREIGN) and name != "SLURM_CONF"]
@@ -206,7 +213,7 @@ class SlurmSubmitter:
         log = first / "submitit"
         log.mkdir()
         try:
-            executor = _Array(log, lambda command: sbatch.text(values, command, log, len(folders)))
+            executor = _Array(log, lambda command: sbatch.text(values, command, log, len(folders)), self._ask)
             job_id = executor.start(sbatch.command(profile, shape, sys.executable, first))
         except FailedJobError as error:  # a RuntimeError itself, so it comes first
             return _last_words(error)

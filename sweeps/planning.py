@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -143,7 +143,7 @@ def missing(
         backbone = planned.config["backbone"]
         kind_of: Any = registry.get("backbone", backbone["name"]).config
         parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if action == "new" else []
-        parts += [("benchmark", entry) for entry in planned.evaluate]
+        parts += [("benchmark", entry) for entry in readable(planned)]
         for kind, part in parts:
             key = kind + json.dumps(part, sort_keys=True)
             if key in seen:
@@ -159,6 +159,22 @@ def missing(
                 yield fault
 
 
+def readable(planned: PlannedTrial) -> list[Mapping[str, Any]]:
+    """The benchmarks that the trial's backbone can read; the others are n/a, which is no failure."""
+    from core.evaluation.benchmarks import unreadable
+
+    return [entry for entry in planned.evaluate if unreadable(planned.config["backbone"]["name"], entry["name"]) is None]
+
+
+def not_applicable(trials: Iterable[PlannedTrial]) -> list[str]:
+    """A sentence for each backbone that cannot read a benchmark of its trials."""
+    from core.evaluation.benchmarks import unreadable
+
+    asked = {(planned.config["backbone"]["name"], entry["name"]) for planned in trials for entry in planned.evaluate}
+    why = {pair: reason for pair in sorted(asked) if (reason := unreadable(*pair)) is not None}
+    return [f"{benchmark} is n/a for some cells: {reason}" for (_, benchmark), reason in why.items()]
+
+
 def _check_media(benchmark: LoadedBenchmark) -> None:
     """A benchmark of which no medium is here would fail after hours of training; some missing ones make it partial."""
     from core.data.media import media_missing
@@ -172,7 +188,7 @@ def _check_media(benchmark: LoadedBenchmark) -> None:
 
 
 def with_revisions(definition: SweepDefinition, trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-    """The trials with each benchmark's revision beside its configuration: what a scoring's key is made of.
+    """The trials with each benchmark that they can read and its revision: what a scoring's key is made of.
 
     Raises:
         EnvironmentFault: a benchmark's file is not here.
@@ -188,7 +204,7 @@ def with_revisions(definition: SweepDefinition, trials: Sequence[PlannedTrial]) 
             known[key] = {"benchmark": dict(benchmark), "revision": load_benchmark(benchmark, definition.rehearsal).revision}
         return known[key]
 
-    return [replace(planned, evaluate=tuple(entry(benchmark) for benchmark in planned.evaluate)) for planned in trials]
+    return [replace(planned, evaluate=tuple(entry(benchmark) for benchmark in readable(planned))) for planned in trials]
 
 
 def require(plan: Plan) -> None:
@@ -223,7 +239,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "counts": plan.counts,
         "shapes": [{"shape": shape.key, **asdict(shape), "trials": n} for shape, n in plan.shapes.items()],
         "trials": [{"id": p.id, "cell": dict(p.cell), "seed": p.seed, "action": action} for p, action in plan.trials],
-        "notices": list(plan.definition.notices),
+        "notices": [*plan.definition.notices, *not_applicable(planned for planned, _ in plan.trials)],
         "warnings": list(plan.definition.warnings),
         "missing": [one_line(fault) for fault in plan.missing],
     }

@@ -15,7 +15,7 @@ from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, 
 from core.control.decide import TrialStatus
 from core.control.states import OPEN
 from core.errors import IntegrityError
-from core.evaluation.benchmarks import published_revisions
+from core.evaluation.benchmarks import published_revisions, unreadable
 from core.evaluation.credits import Credits, collect
 from core.evaluation.score_table import ScoreTable
 from core.store import Index, Score
@@ -50,6 +50,7 @@ def study(workspace: Workspace, revision: Revision) -> Study:
         links = run_links(workspace, index, revision.sweep.id)
     existing = Existing(workspace, revision.code())
     trials = []
+    benchmarks = sorted({str(entry["benchmark"]["name"]) for trial in state.trials for entry in trial.planned.evaluate})
     for trial in state.trials:
         id = trial.planned.id
         wanted = set(trial.scorings)
@@ -66,6 +67,9 @@ def study(workspace: Workspace, revision: Revision) -> Study:
                 metrics=dict(metrics.get(id, {})) if trial.train.state == "completed" else {},
                 scorings=tuple(_scoring(score) for score in scores.get(id, []) if score.key in wanted),
                 evaluate=tuple(str(entry["benchmark"]["name"]) for entry in trial.planned.evaluate),
+                unreadable={
+                    name: why for name in benchmarks if (why := unreadable(trial.planned.config["backbone"]["name"], name)) is not None
+                },
             )
         )
     by_name: dict[str, list[ScoringOutcome]] = {name: [] for name, _ in reader.baselines}

@@ -174,6 +174,7 @@ def _missing(trials: Sequence[TrialOutcome], metrics: Mapping[str, Value]) -> tu
         who = "" if len(trials) == 1 else f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}: "
         lines.append(who + reason)
     mixed = sorted({metric.split("/", 1)[0] for metric, value in metrics.items() if value.values and value.mean is None})
+    lines += [f"n/a on {name}: {why}" for name, why in trials[0].unreadable.items()]
     return (*lines, *(f"no mean on {name}: the replicates were scored on different data" for name in mixed))
 
 

@@ -50,6 +50,7 @@ class TrialOutcome:
         metrics: final training and validation metrics of the published result, by full name, as fractions.
         scorings: one for each finished scoring.
         evaluate: benchmarks that were asked for; one without a scoring is said to be missing.
+        unreadable: benchmarks of the sweep that the trial's backbone cannot read, each with the reason: *n/a*, no failure.
     """
 
     id: str
@@ -63,6 +64,7 @@ class TrialOutcome:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     scorings: tuple[ScoringOutcome, ...] = ()
     evaluate: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -99,13 +99,13 @@ class RowReader:
         return value
 
     def _text(self, row: Mapping[str, Any], name: str) -> str:
-        return _checked_text(self._required(row, name), self.fields.get(name, name))
+        return checked_text(self._required(row, name), self.fields.get(name, name))
 
     def _optional_text(self, row: Mapping[str, Any], name: str) -> str | None:
         value = self._get(row, name)
         if value is ABSENT:
             return None
-        return str(value) if isinstance(value, (str, int)) else _checked_text(value, self.fields.get(name, name))
+        return str(value) if isinstance(value, (str, int)) else checked_text(value, self.fields.get(name, name))
 
     def _number(self, row: Mapping[str, Any], name: str) -> float | None:
         value = self._get(row, name)
@@ -153,7 +153,7 @@ class RowReader:
     def _turn(self, row: Mapping[str, Any], name: str) -> str:
         value = self._required(row, name)
         if isinstance(value, str):
-            return _checked_text(value, name)
+            return checked_text(value, name)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         turn = self._read_turn(value, name)
@@ -168,7 +168,7 @@ class RowReader:
         if role not in ROLES:
             raise RowError(f"the role of `{name}` is one of {', '.join(sorted(ROLES))}, found {role!r}")
         text = turn.get("value", turn.get("content"))
-        return Turn(ROLES[role], _checked_text(text, name))  # type: ignore[arg-type]  # ROLES holds only the three roles
+        return Turn(ROLES[role], checked_text(text, name))  # type: ignore[arg-type]  # ROLES holds only the three roles
 
     def _media(self, row: Mapping[str, Any]) -> tuple[Media, ...]:
         found: list[Media] = []
@@ -199,7 +199,7 @@ def _kind(value: Any) -> str:
     return "an empty list" if value == [] else f"{type(value).__name__} {str(value)[:40]!r}"
 
 
-def _checked_text(value: Any, name: str) -> str:
+def checked_text(value: Any, name: str) -> str:
     """A text that is not empty and that UTF-8 can carry (half a surrogate pair would stop the tokenizer later)."""
     if not isinstance(value, str):
         raise RowError(f"`{name}` is a text, found {_kind(value)}")

@@ -92,6 +92,9 @@ class SourceConfig(Section):
 class BenchmarkConfig(Section):
     """Base of the configuration of one benchmark in ``evaluate``: part of the scoring's key, never of the trial's id."""
 
+    NEEDS: ClassVar[tuple[str, ...]] = ()
+    """Media that its rows carry: a backbone that does not read them all cannot be scored on it (*n/a*)."""
+
     name: str = identity(doc="the benchmark")
     data: str | None = place(doc="the benchmark's file; null looks in $SWEEP_DATA under the benchmark's own file names")
     media: str | None = place(doc="folder with the benchmark's images and videos; null: the folder of the file")

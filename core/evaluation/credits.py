@@ -79,7 +79,7 @@ def pair_layout(table: ScoreTable) -> PairLayout:
         better += [a for a, _ in found]
         worse += [b for _, b in found]
     first = np.array(better, dtype=np.int64)
-    scored = _pairs(rows, better)
+    scored = _pairs(rows, better, worse)
     return PairLayout(
         tuple(keys),
         tuple(rows["id"][row] for row in better),
@@ -220,7 +220,8 @@ def _ordered(better: int | None, worse: int | None) -> bool:
     return better is not None and worse is not None and better < worse
 
 
-def _pairs(rows: Mapping[str, list[Any]], taken: Sequence[int]) -> list[Pair]:
-    """The pairs whose better responses stand in these rows, without scores."""
+def _pairs(rows: Mapping[str, list[Any]], better: Sequence[int], worse: Sequence[int]) -> list[Pair]:
+    """The pairs whose responses stand in these rows, without scores."""
     names = ("example", "id", "source", "category", "extra")
-    return [Pair(ExampleFields(*(rows[name][row] for name in names)), None, None) for row in taken]
+    which = ((rows["response"][a], rows["response"][b]) for a, b in zip(better, worse, strict=True))
+    return [Pair(ExampleFields(*(rows[name][row] for name in names)), None, None, pair) for row, pair in zip(better, which, strict=True)]

@@ -71,11 +71,15 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two responses of one example of which one is better; a score is ``None`` where it could not be parsed."""
+    """Two responses of one example of which one is better; a score is ``None`` where it could not be parsed.
+
+    ``which`` holds their positions in the example, the better one's first.
+    """
 
     example: ExampleFields
     better: float | None
     worse: float | None
+    which: tuple[int, int] = (0, 1)
 
 
 def pairs(table: ScoreTable) -> list[Pair]:
@@ -85,7 +89,7 @@ def pairs(table: ScoreTable) -> list[Pair]:
         ValueError: an example was scored in several orders or samples; which of them count is a decision, not an accident.
     """
     names = ("example", "id", "source", "category", "extra", "response", "label", "score")
-    responses: dict[str, list[tuple[int | None, float | None]]] = {}
+    responses: dict[str, list[tuple[int, int | None, float | None]]] = {}
     known: dict[str, ExampleFields] = {}
     seen: set[tuple[str, int]] = set()
     for example, id, source, category, extra, response, label, score in zip(
@@ -96,12 +100,12 @@ def pairs(table: ScoreTable) -> list[Pair]:
         seen.add((example, response))
         if example not in known:
             known[example] = ExampleFields(example, id, source, category, extra)
-        responses.setdefault(example, []).append((label, score))
+        responses.setdefault(example, []).append((response, label, score))
     return [
-        Pair(known[example], better, worse)
+        Pair(known[example], better, worse, (first, second))
         for example, scored in responses.items()
-        for rank, better in scored
-        for other, worse in scored
+        for first, rank, better in scored
+        for second, other, worse in scored
         if rank is not None and other is not None and rank < other
     ]
 
@@ -125,12 +129,7 @@ def grouped_accuracy(
     scored: Sequence[Pair], grouping: Grouping, *, ties: TiePolicy = "wrong", unparsed: UnparsedPolicy = "wrong"
 ) -> dict[str, float | None]:
     """Pairwise accuracy in percent for each group, ``None`` for an empty one. Random scorer: 50 in each."""
-    members: dict[str, list[Pair]] = {group: [] for group in grouping.groups}
-    for pair in scored:
-        group = grouping.of(pair.example)
-        if group in members:
-            members[group].append(pair)
-    return {group: accuracy(pairs, ties=ties, unparsed=unparsed) for group, pairs in members.items()}
+    return {group: accuracy(found, ties=ties, unparsed=unparsed) for group, found in members(scored, grouping).items()}
 
 
 def macro(groups: Mapping[str, float | None]) -> float | None:
@@ -138,6 +137,16 @@ def macro(groups: Mapping[str, float | None]) -> float | None:
     values = list(groups.values())
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def members(scored: Sequence[Pair], grouping: Grouping) -> dict[str, list[Pair]]:
+    """The pairs of each group, those of an empty one included."""
+    found: dict[str, list[Pair]] = {group: [] for group in grouping.groups}
+    for pair in scored:
+        group = grouping.of(pair.example)
+        if group in found:
+            found[group].append(pair)
+    return found
 
 
 def accuracy_plus(scored: Iterable[Pair], *, ties: TiePolicy = "wrong", unparsed: UnparsedPolicy = "wrong") -> float | None:
@@ -194,8 +203,18 @@ def grouped_units(scored: Sequence[Pair], grouping: Grouping) -> dict[str, Units
 
 def macro_units(scored: Sequence[Pair], grouping: Grouping) -> Units | None:
     """Units of :func:`macro` over a grouping; ``None`` where a group is empty."""
-    numbers = {name: number for number, name in enumerate(grouping.groups)}
-    group = np.array([numbers.get(grouping.of(pair.example) or "", -1) for pair in scored], dtype=np.int64)
+    return mean_units([grouping.of(pair.example) for pair in scored], grouping.groups)
+
+
+def mean_units(labels: Sequence[str | None], groups: Sequence[str]) -> Units | None:
+    """Units of a mean over groups of the mean over pairs; ``None`` where a group is empty.
+
+    Args:
+        labels: [pairs] the group of each; one that is not in ``groups`` does not count.
+        groups: all of them.
+    """
+    numbers = {name: number for number, name in enumerate(groups)}
+    group = np.array([numbers.get(label or "", -1) for label in labels], dtype=np.int64)
     inside = group >= 0
     if len(np.unique(group[inside])) < len(numbers):
         return None

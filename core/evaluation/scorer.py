@@ -13,8 +13,8 @@ from core import registry
 from core.data.examples import PreferenceExample
 from core.data.media import media_missing
 from core.definition.trial import BenchmarkConfig, RehearsalConfig, TrialConfig
-from core.errors import EnvironmentFault, TrialFailed
-from core.evaluation.benchmarks import LoadedBenchmark, get, load
+from core.errors import DefinitionError, EnvironmentFault, TrialFailed
+from core.evaluation.benchmarks import LoadedBenchmark, get, load, typed, unreadable
 from core.evaluation.score_table import ScoreTable, from_examples
 
 BATCH = 16
@@ -50,10 +50,16 @@ def score_trial(
         on_progress: told how far the scoring is.
 
     Raises:
+        DefinitionError: the trial's backbone cannot read the benchmark.
         EnvironmentFault: the benchmark's data, or the media of all its examples, are not on this machine.
         IntegrityError: the weights are damaged.
         TrialFailed: ``nan_loss`` where a reward is not finite, ``data_error`` where a medium cannot be read.
     """
+    benchmark = typed(benchmark)
+    why = unreadable(config.backbone.name, benchmark.name)
+    if why is not None:
+        readable = [name for name in registry.names("benchmark") if unreadable(config.backbone.name, name) is None]
+        raise DefinitionError(f"{why}, which {benchmark.name} is about", allowed=readable)
     loaded = load(benchmark, config.rehearsal)
     usable = [index for index, example in enumerate(loaded.examples) if not media_missing(example)]
     if not usable:

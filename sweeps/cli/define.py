@@ -115,6 +115,8 @@ def plan(
     if json:
         print_json(planning.as_json(result, loaded.name))
         return 0
+    for line in planning.not_applicable(planned for planned, _ in result.trials):
+        hint(line)
     shown = result.trials if all else result.trials[:LISTED]
     varied = list(dict.fromkeys(path for planned, _ in result.trials for path in planned.cell))
     title = f"{loaded.name}" + ("  REHEARSAL: tiny random models, generated images" if rehearse else "")

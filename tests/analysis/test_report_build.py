@@ -134,6 +134,11 @@ def test_missing_cells_are_rows_with_the_reason():
     assert [row.n for row in report.rows] == [0, 0, 0, 1, 1]
 
 
+def test_a_benchmark_that_a_backbone_cannot_read_is_not_applicable_and_nothing_is_missing():
+    report = build([trial(1, 70.0), trial(2, evaluate=(), unreadable={"vl_rewardbench": "qwen3-8b reads no image"})])
+    assert report.rows[1].missing == ("n/a on vl_rewardbench: qwen3-8b reads no image",)
+
+
 def test_partial_results_say_how_many_examples_are_absent():
     report = build([trial(1, 70.0, skipped=5)])
     assert report.rows[0].flags == ("partial",)

@@ -39,8 +39,8 @@ def test_the_backbones_carry_what_the_paper_prints() -> None:
     definition = load(SHIPPED / "backbone.yaml", search=[SHIPPED])
     found = reported_for(definition, expand(definition).cells())
     rows = {cell.cell["backbone"]: [value["value"] for value in found[cell.id].values()] for cell in expand(definition).cells()}
-    assert rows["qwen2.5-vl-32b"] == [82.8, 92.9, 78.3]
-    assert rows["internvl2-8b"] == [69.8, 81.0, 62.2]
+    assert rows["qwen2.5-vl-32b"] == [82.8, 92.9, 78.3, 70.5, 54.8, 83.4]
+    assert rows["internvl2-8b"] == [69.8, 81.0, 62.2, 68.1, 70.3, 82.3]
 
 
 def test_regularisers_reach_the_trial() -> None:

@@ -78,6 +78,13 @@ def test_a_wrong_row_of_mm_rlhf_is_refused_with_file_and_row(tmp_path, jsonl):
         assert "bench.jsonl:2: " in refusal(MM, jsonl(tmp_path / "bench.jsonl", [PAIR, row]))
 
 
+def test_the_file_of_another_benchmark_is_refused(tmp_path, jsonl):
+    rows = [{**PAIR, "id": str(number)} for number in range(4)]
+    assert "0 of 4 ids begin with rlaif" in refusal(VL, jsonl(tmp_path / "mm.jsonl", rows))
+    assert "no path of an image or video names one of mcq" in refusal(MM, jsonl(tmp_path / "vl.jsonl", [TEXT]))
+    assert "`subset` is one of" in refusal("rewardbench", jsonl(tmp_path / "pairs.jsonl", [PAIR]))
+
+
 def test_a_file_that_is_no_json_is_refused_with_its_line(tmp_path):
     path = tmp_path / "bench.jsonl"
     path.write_text('{"id": 1}\n{"id"\n')
@@ -88,7 +95,7 @@ def test_a_file_that_is_no_json_is_refused_with_its_line(tmp_path):
     assert ".jsonl" in refusal(VL, tmp_path / "bench.tsv")
 
 
-@pytest.mark.parametrize("name", [VL, MM])
+@pytest.mark.parametrize("name", [VL, MM, "multimodal_rewardbench", "rewardbench", "rm_bench"])
 def test_absent_data_say_where_was_searched_and_name_the_rehearsal(tmp_path, monkeypatch, name):
     with pytest.raises(EnvironmentFault) as error:
         load({"name": name})
@@ -154,7 +161,7 @@ def test_a_rehearsal_has_the_real_metrics_and_fills_every_group(name):
     assert loaded.rehearsal
     assert loaded.revision == "rehearsal-64"
     assert len(loaded.examples) == 64
-    assert all(bool(example.media) == (name != "generated_text") for example in loaded.examples)
+    assert all(bool(example.media) == bool(loaded.config.NEEDS) for example in loaded.examples)
     assert all(media.data for example in loaded.examples for media in example.media)
     found = summarise(score_baseline("random", {"name": name}, rehearsal))
     assert tuple(found["metrics"]) == get(name).metric_names
@@ -192,7 +199,12 @@ def test_benchmarks_share_no_picture_with_each_other_or_with_training():
 
 
 def test_published_numbers_refer_to_known_revisions():
-    assert published_revisions() == {VL: "1250-rows", MM: "170-pairs", "generated_images": None, "generated_text": None}
+    assert {name: revision for name, revision in published_revisions().items() if revision} == {
+        VL: "1250-rows",
+        MM: "170-pairs",
+        "multimodal_rewardbench": "4711-rows",
+        "rm_bench": "1327-rows",
+    }
 
 
 def test_loading_and_baselines_import_no_torch():

@@ -22,7 +22,7 @@ from core.data.examples import PreferenceExample
 from core.data.rows import RowError, RowReader
 from core.data.sources import SUFFIXES, read_rows
 from core.definition.trial import BenchmarkConfig, RehearsalConfig
-from core.errors import DefinitionError, EnvironmentFault, Place
+from core.errors import DefinitionError, EnvironmentFault, Place, nearest
 from core.evaluation.metrics import Grouping, Pair, Units
 from core.evaluation.score_table import ScoreTable
 
@@ -69,15 +69,35 @@ def data_hash(examples: Sequence[PreferenceExample]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def require_id(row: Mapping[str, Any]) -> None:
-    """Refuse a row without an id of its own: groups and Acc+ are read off it.
+def require_id(row: Mapping[str, Any], name: str = "id") -> str:
+    """The row's own id, off which groups and Acc+ are read.
 
     Raises:
         RowError: the id is missing, empty, or neither text nor number.
     """
-    value = row.get("id")
+    value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise RowError(f"`id` is a text, found {value!r}; the row has {', '.join(sorted(map(str, row))) or 'no fields'}")
+        raise RowError(f"`{name}` is a text, found {value!r}; the row has {', '.join(sorted(map(str, row))) or 'no fields'}")
+    return str(value)
+
+
+def require_group(row: Mapping[str, Any], name: str, groups: Sequence[str]) -> str:
+    """The group that a row names.
+
+    Raises:
+        RowError: it names none, or one that the benchmark does not have; the nearest one is named.
+    """
+    value = row.get(name)
+    if value not in groups:
+        close = nearest(str(value), groups)
+        said = f"; did you mean: {close}" if close else ""
+        raise RowError(f"`{name}` is one of {', '.join(groups)}; found {value!r}{said}")
+    return str(value)
+
+
+def sized(revision: str, rows: int, published: int) -> str:
+    """``N-rows`` instead of a hash for a file of the published size; of the others, and in a rehearsal, the revision as it is."""
+    return f"{published}-rows" if rows == published and revision.startswith("sha:") else revision
 
 
 class FileBenchmark(ABC):
@@ -93,7 +113,7 @@ class FileBenchmark(ABC):
     """Names of the revisions that are recognised, by their data hash."""
 
     @abstractmethod
-    def read(self, row: Any, reader: RowReader, origin: str) -> PreferenceExample:
+    def read(self, row: Mapping[str, Any], reader: RowReader, origin: str) -> PreferenceExample:
         """The example of one row.
 
         Raises:
@@ -139,12 +159,31 @@ class FileBenchmark(ABC):
     def examples(self, config: BenchmarkConfig) -> list[PreferenceExample]:
         """All examples, in the order of the file."""
         path = self.locate(config)
+        examples = self.read_file(path, config)
+        reason = self.foreign(examples)
+        if reason is not None:
+            raise DefinitionError(
+                f"the file is not that of the benchmark {self.name}",
+                found=reason,
+                place=path,
+                next="another file of preferences is no benchmark of this name: train on it, or register a benchmark of your own",
+            )
+        return examples
+
+    def read_file(self, path: Path, config: BenchmarkConfig, fixed: Mapping[str, Any] | None = None) -> list[PreferenceExample]:
+        """All examples of one file; ``fixed`` holds fields that every row gets.
+
+        Raises:
+            DefinitionError: a row is refused, or there is none; it names file and row.
+        """
         reader = RowReader(self.name, "pair", {}, Path(config.media).expanduser() if config.media else path.parent)
         examples = []
         for number, row in read_rows(path):
             lined = path.suffix == ".jsonl"
             try:
-                examples.append(self.read(row, reader, f"{path}:{number}" if lined else f"{path}, row {number}"))
+                if not isinstance(row, Mapping):
+                    raise RowError(f"a row is a mapping, found {type(row).__name__}")
+                examples.append(self.read({**row, **(fixed or {})}, reader, f"{path}:{number}" if lined else f"{path}, row {number}"))
             except RowError as error:
                 raise DefinitionError(
                     f"benchmark {self.name}: row {number} is refused: {error}",
@@ -153,6 +192,10 @@ class FileBenchmark(ABC):
         if not examples:
             raise DefinitionError(f"the file of the benchmark {self.name} holds no rows", place=path)
         return examples
+
+    def foreign(self, examples: Sequence[PreferenceExample]) -> str | None:
+        """What shows that the rows, each of which can be read, are another data set's; ``None`` where nothing does."""
+        return None
 
     def revision(self, config: BenchmarkConfig, examples: Sequence[PreferenceExample], rehearsal: RehearsalConfig | None) -> str:
         """A known name, ``sha:`` and 12 hex digits of any other file, or ``rehearsal-<items>``."""

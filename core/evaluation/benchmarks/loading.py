@@ -39,6 +39,14 @@ class LoadedBenchmark:
         return ScoreMetadata(self.name, self.revision, self.data_hash, scorer, scoring_key, self.rehearsal)
 
 
+def unreadable(backbone: str, benchmark: str) -> str | None:
+    """Why a backbone cannot be scored on a benchmark at all, such as ``it reads no image``; ``None`` where it can (light)."""
+    needs: tuple[str, ...] = registry.get("benchmark", benchmark).config.NEEDS  # type: ignore[attr-defined]  # a BenchmarkConfig
+    reads: tuple[str, ...] = registry.get("backbone", backbone).config.READS  # type: ignore[attr-defined]  # a BackboneConfig
+    lacking = [medium for medium in needs if medium not in reads]
+    return f"{backbone} reads no {' and no '.join(lacking)}" if lacking else None
+
+
 def get(name: str) -> Benchmark:
     """The benchmark registered under this name.
 

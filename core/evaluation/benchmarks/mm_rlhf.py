@@ -63,16 +63,21 @@ class MMRLHFRewardBench(FileBenchmark):
         "7ccf2e2d2c7b32ae6bd02ef6c1b5e4ddbb31efc12499dfa2d74d809d3207f593": "170-pairs",
     }
 
-    def read(self, row: Any, reader: RowReader, origin: str) -> PreferenceExample:
+    def read(self, row: Mapping[str, Any], reader: RowReader, origin: str) -> PreferenceExample:
         """A row with ``chosen``, ``rejected`` and an ``image`` or a ``video``."""
-        if not isinstance(row, Mapping):
-            raise RowError(f"a row is a mapping, found {type(row).__name__}")
         require_id(row)
         media = [value for value in (row.get("image"), row.get("video")) if value]
         if len(media) != 1:
             raise RowError("a row has an `image` or a `video`: its path says the category")
         path = media[0].get("path") if isinstance(media[0], Mapping) else media[0]
         return replace(reader.read(row, origin), extra={"media": str(path)})
+
+    def foreign(self, examples: Sequence[PreferenceExample]) -> str | None:
+        """No path names a category, so that no row would count in one."""
+        paths = [str(example.extra["media"]) for example in examples]
+        if any(name in path for path in paths for name in CATEGORIES):
+            return None
+        return f"no path of an image or video names one of {', '.join(CATEGORIES)}; the first is {paths[0]}"
 
     def rehearse(self, config: BenchmarkConfig, rehearsal: RehearsalConfig) -> list[PreferenceExample]:
         """Generated images, two to six pairs under each id, categories in turn."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.control.derive import UnitStatus
 from core.control.ports import Job, JobAnswer
@@ -78,6 +79,23 @@ class Submit:
 
 
 @dataclass(frozen=True)
+class Grow:
+    """Add trials to the plan, as one record of the sweep's growth (:mod:`core.workspace.growth`).
+
+    Attributes:
+        kind: what asks for them.
+        why: one sentence for `sweep explain`.
+        trials: ordinary planned trials.
+        facts: what the decision on later states needs to know of this one.
+    """
+
+    kind: str
+    why: str
+    trials: tuple[PlannedTrial, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Finish:
     """Nothing is left to do; ``complete`` where every trial has a result and every scoring a table."""
 
@@ -92,7 +110,7 @@ class StopDispatch:
     job: str
 
 
-Action = Submit | Finish | StopDispatch
+Action = Submit | Grow | Finish | StopDispatch
 
 
 def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.control.decide import Action, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.decide import Action, Grow, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
 from core.control.derive import UnitStatus
 from core.control.jobs import jobs_of
 from core.control.ports import Job, JobAnswer, Scheduler, Submitter
 from core.control.read import Reader
 from core.definition.identity import scoring_key
 from core.definition.plan import PlannedTrial
+from core.workspace.growth import GrowthLog
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
 from core.workspace.requests import asked
@@ -43,13 +44,28 @@ class SweepReader:
         self.workspace = workspace
         self.revision = revision
         self.scheduler = scheduler
-        self.plan = list(revision.plan())
+        self.plan = list(revision.planned())
+        self.growth = GrowthLog(revision.sweep, revision.family)
         self.reader = Reader(workspace)
         # workers of earlier launches that ended long ago say nothing about whether workers start now
         self._past = {job.key for job, answer in self._poll() if not answer.alive}
-        self._keys = {planned.id: [trial_key(planned, entry) for entry in planned.evaluate] for planned in self.plan}
-        entries = {json.dumps(entry, sort_keys=True): entry for planned in self.plan for entry in planned.evaluate}
-        self.baselines = {(name, baseline_key(name, entry)): entry for entry in entries.values() for name in BASELINES}
+        self._keys: dict[str, list[str]] = {}
+        self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._know(self.plan)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the trials that the sweep has gained since the last look."""
+        gained = {trial.id: trial for record in self.growth.refresh() for trial in record.trials if trial.id not in self._keys}
+        self.plan += gained.values()
+        self._know(gained.values())
+
+    def _know(self, trials: Iterable[PlannedTrial]) -> None:
+        entries: dict[str, Mapping[str, Any]] = {}
+        for planned in trials:
+            self._keys[planned.id] = [trial_key(planned, entry) for entry in planned.evaluate]
+            entries.update((json.dumps(entry, sort_keys=True), entry) for entry in planned.evaluate)
+        self.baselines |= {(name, baseline_key(name, entry)): entry for entry in entries.values() for name in BASELINES}
 
     def keys(self, planned: PlannedTrial) -> list[str]:
         """The scoring keys of a trial, one for each entry of its ``evaluate``."""
@@ -57,6 +73,7 @@ class SweepReader:
 
     def state(self) -> SweepState:
         """The sweep as it is now; one batched question to the scheduler."""
+        self.refresh()
         jobs = self._poll()
         self.reader.jobs = {job.key: answer for job, answer in jobs}
         held = self.workspace.held
@@ -111,6 +128,8 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
         if isinstance(action, Submit) and submitter is not None:
             revision = reader.revision
             result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count)
+        if isinstance(action, Grow):
+            reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
         if isinstance(action, StopDispatch):
             result.stopped = action
     return result

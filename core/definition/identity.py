@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from pydantic import BaseModel
 
 from core import registry
 from core.definition.fields import Role, Section, role_of
+from core.definition.plan import PlannedTrial
 from core.definition.trial import RewardTransformConfig, TrialConfig, weighted
 from core.errors import DefinitionError
 
@@ -184,6 +186,12 @@ def trial_id(config: TrialConfig) -> str:
     """
     form = canonical_form(config)
     return join_lines(section_line(name, getattr(form, name)) for name in HASHED)
+
+
+def with_seed(planned: PlannedTrial, seed: int) -> PlannedTrial:
+    """The replicate of a planned trial with another seed."""
+    config = {**planned.config, "seed": seed}
+    return replace(planned, id=trial_id(TrialConfig.model_validate(config)), seed=seed, config=config)
 
 
 def scoring_key(trial: str, benchmark: Mapping[str, Any], revision: str) -> str:

@@ -128,6 +128,7 @@ class Worker:
         revision = newest(self.workspace.sweep(self.orders.sweep))
         if revision is not None and revision.number != self._reader.revision.number:
             self._reader = self._read_plan()
+        self._reader.refresh()
         if self.workspace.held:
             return None
         trainings: Work | None = None

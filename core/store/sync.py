@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, tuple_
+from sqlalchemy import Connection, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import IntegrityError
@@ -29,7 +29,7 @@ from core.store.models import (
 from core.store.rows import Seen, attempt_row, finished, look, metric_rows, read_on, scoring_rows
 from core.workspace.files import read_json
 from core.workspace.layout import Sweep, Trial, Workspace
-from core.workspace.registration import revision
+from core.workspace.registration import Revision, revision
 
 CHUNK = 200
 """Trials looked at under one lock: other writers wait no longer than these take."""
@@ -81,6 +81,8 @@ def sync_sweep(connection: Connection, sweep: Sweep, changes: Changes) -> None:
     numbers = sweep.revisions()
     fresh = [revision(sweep, number) for number in numbers if number not in known]
     if not fresh:
+        if numbers:
+            _gained(connection, revision(sweep, numbers[-1]), changes)
         return
     changes.sweeps.append(sweep.id)
     rows = [{"sweep": sweep.id, "number": r.number, "created": r.meta["created"], "record": r.meta} for r in fresh]
@@ -92,6 +94,21 @@ def sync_sweep(connection: Connection, sweep: Sweep, changes: Changes) -> None:
     row = {"id": sweep.id, "name": meta["name"], "project": meta["project"], "rehearsal": meta["rehearsal"], "revision": last.number}
     upsert(connection, SweepTable, [row])
     connection.execute(delete(PlannedTable).where(PlannedTable.sweep == sweep.id))
+    _plan(connection, last)
+
+
+def _gained(connection: Connection, last: Revision, changes: Changes) -> None:
+    """Take the trials that the newest revision has gained since it was taken."""
+    if last.family is None:
+        return
+    stored = connection.scalar(select(func.count()).select_from(PlannedTable).where(PlannedTable.sweep == last.sweep.id))
+    if stored != sum(1 for _ in last.plan()):
+        changes.sweeps.append(last.sweep.id)
+        _plan(connection, last)
+
+
+def _plan(connection: Connection, last: Revision) -> None:
+    sweep = last.sweep
     batch: list[dict[str, Any]] = []
     for position, trial in enumerate(last.plan()):
         batch.append(

@@ -4,6 +4,7 @@
 
     FORMAT                                    the layout's version; a newer one is refused
     sweeps/<id>/revisions/<n>/                definition.yaml, plan.jsonl, revision.json: each definition as launched
+    sweeps/<id>/growth/000001.json            trials that the sweep has gained since: suggestions of a search, further seeds
     sweeps/<id>/events/<writer>.jsonl         what was done to the sweep, a file per writer
     trials/<id[:2]>/<id>/config.json          made at the first attempt, not before
         attempts/0001/                        owner.json journal.jsonl output.log checkpoints/

@@ -18,6 +18,7 @@ from typing import Any
 from core.definition.plan import PlannedTrial
 from core.errors import UsageError, nearest
 from core.workspace.files import fault, read_json, rename_onto, sync_folder, write_atomic
+from core.workspace.growth import GrowthLog
 from core.workspace.layout import Sweep, Workspace
 from core.workspace.requests import user
 
@@ -42,11 +43,30 @@ class Revision:
         """Whether it is a rehearsal."""
         return bool(self.meta["rehearsal"])
 
-    def plan(self) -> Iterator[PlannedTrial]:
-        """The planned trials, in order."""
+    @property
+    def family(self) -> str | None:
+        """What the trials that it gains after its launch belong to; ``None`` where it gains none."""
+        return self.meta.get("family")
+
+    def planned(self) -> Iterator[PlannedTrial]:
+        """The trials planned at launch, in order."""
         with open(self.folder / "plan.jsonl", encoding="utf-8") as handle:
             for line in handle:
                 yield PlannedTrial.from_json(line)
+
+    def plan(self) -> Iterator[PlannedTrial]:
+        """All trials in order: those planned at launch, then those gained since."""
+        log = GrowthLog(self.sweep, self.family)
+        log.refresh()
+        seen: set[str] = set()
+        for trial in self.planned():
+            if log.records:
+                seen.add(trial.id)
+            yield trial
+        for trial in (trial for record in log.records for trial in record.trials):
+            if trial.id not in seen:
+                seen.add(trial.id)
+                yield trial
 
     def code(self) -> list[Path]:
         """The user's component files as they were at launch."""

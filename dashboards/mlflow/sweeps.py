@@ -34,7 +34,7 @@ class FirstSweeps:
         """The revision that asked for the trial first."""
         if trial not in self._first:
             self._read_on()
-        return self._first.get(trial)
+        return self._first.get(trial) or self._gained(trial)
 
     def _read_on(self) -> None:
         for sweep in self._workspace.sweeps():
@@ -47,6 +47,14 @@ class FirstSweeps:
                     old = self._first.get(planned.id)
                     if old is None or _order(new) < _order(old):
                         self._first[planned.id] = new
+
+    def _gained(self, trial: str) -> Revision | None:
+        """Plans that have grown since they were read are read again, only for a trial that none had."""
+        known_ones = (revision(self._workspace.sweep(sweep), number) for sweep, number in self._read)
+        for known in sorted((known for known in known_ones if known.family is not None), key=_order):
+            for planned in known.plan():
+                self._first.setdefault(planned.id, known)
+        return self._first.get(trial)
 
 
 def _order(value: Revision) -> tuple[float, str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from core.definition import SweepDefinition, reported_for, reported_models
+from core.definition import SweepDefinition, reported_for, reported_models, resolve_claims
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import fingerprints
@@ -92,7 +92,7 @@ def prepare(
         "name": definition.name, "project": definition.project, "rehearsal": rehearsal, "digest": digest(definition),
         "source": source, "overrides": list(overrides), "description": definition.description,
         "objective": definition.objective.model_dump(mode="json"),
-        "reported": reported(definition, planned),
+        "reported": reported(definition, planned), "claims": resolve_claims(definition, planned),
     }  # fmt: skip
     revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
     registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)

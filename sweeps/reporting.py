@@ -12,6 +12,7 @@ from typing import Any
 
 from core.analysis import Report, build_report
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
+from core.analysis.verdicts import Claim
 from core.control.decide import TrialStatus
 from core.control.states import OPEN
 from core.errors import IntegrityError
@@ -98,6 +99,7 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
         published=published_revisions(),
         objective=revision.meta["objective"]["metric"],
         credits=credits,
+        claims=[Claim.from_json(claim) for claim in revision.meta.get("claims", [])],
         progress=None if progress is None else partial(progress, "intervals over examples"),
     )
     return replace(report, notes=(*report.notes, *unread)) if unread else report

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from core.analysis.intervals import Floats, Integers, Interval, Progress, Sample, TooFew, bootstrap, wilson
+from core.analysis.books import Books
+from core.analysis.intervals import Interval, Progress, Sample, TooFew, bootstrap, wilson
 from core.analysis.outcomes import TrialOutcome
 from core.analysis.paired import Evidence, decisive_test, is_binary
 from core.analysis.report import Best, Row, Value
@@ -22,31 +23,11 @@ Cells = Mapping[str, Sequence[TrialOutcome]]
 """The replicates of each row of kind ``cell``, by its name."""
 
 
-class _Books:
-    """Finds the credits of a metric; those of one metric are held at a time."""
-
-    def __init__(self, credits: Sequence[Credits]) -> None:
-        self._credits = credits
-        self._held: tuple[tuple[int, str], tuple[Floats, Integers, Integers], dict[str, int]] | None = None
-
-    def sample(self, metric: str, owners: Sequence[str]) -> Sample | None:
-        """The credits of these trials, in this order; ``None`` where one has no table, or the tables differ in their examples."""
-        benchmark, _, short = metric.partition("/")
-        for number, book in enumerate(self._credits):
-            if book.about.benchmark == benchmark and short in book.layout.units and all(owner in book for owner in owners):
-                if self._held is None or self._held[0] != (number, metric):
-                    rows = {owner: row for row, owner in enumerate(book.owners)}
-                    self._held = ((number, metric), book.unit_credits(short), rows)
-                (values, group, cluster), rows = self._held[1:]
-                return Sample(values[[rows[owner] for owner in owners]], group, cluster)
-        return None
-
-
 def over_examples(
     rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], progress: Progress | None = None
 ) -> tuple[list[Row], dict[str, str]]:
     """Give each value of a single replicate its interval over examples; returns the rows, and by metric what was too few."""
-    books = _Books(credits)
+    books = Books(credits)
     single: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for metric, value in row.metrics.items():
@@ -82,7 +63,7 @@ def over_examples(
 
 def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> tuple[list[Row], dict[str, str]]:
     """Test the best cell of each column; returns the rows, and by metric why there was no test."""
-    books = _Books(credits)
+    books = Books(credits)
     leaders: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for metric, value in row.metrics.items():
@@ -105,7 +86,7 @@ def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> 
     return marked, untested
 
 
-def _beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: _Books) -> Best:
+def _beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books) -> Best:
     """The test against the rival that is hardest to tell from the leader."""
     mine = _by_seed(cells[leader], metric)
     worst: Best | None = None
@@ -117,7 +98,7 @@ def _beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, bo
     return worst
 
 
-def _evidence(mine: Mapping[int, tuple[str, float]], other: Mapping[int, tuple[str, float]], metric: str, books: _Books) -> Evidence:
+def _evidence(mine: Mapping[int, tuple[str, float]], other: Mapping[int, tuple[str, float]], metric: str, books: Books) -> Evidence:
     seeds = sorted(mine.keys() & other.keys())
     if not seeds:
         raise TooFew("cells without a seed in common")

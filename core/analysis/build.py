@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from statistics import stdev
 
 from core.analysis.best import over_examples, rate_best
+from core.analysis.claims import judge
 from core.analysis.intervals import Progress, t_interval
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent
+from core.analysis.verdicts import Claim
 from core.definition.plan import cell_name
 from core.evaluation.credits import Credits
 
@@ -34,6 +36,7 @@ def build_report(
     published: Mapping[str, str | None] | None = None,
     objective: str | None = None,
     credits: Sequence[Credits] = (),
+    claims: Sequence[Claim] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The table of a sweep.
@@ -47,6 +50,7 @@ def build_report(
         published: revision of each benchmark that published numbers refer to, where a value does not say it itself.
         objective: the metric that the study selects by.
         credits: of the trials' score tables, by trial id: intervals and tests by example follow from them.
+        claims: what the study is meant to show.
         progress: told how many values have got their interval over examples.
     """
     cells: dict[str, list[TrialOutcome]] = {}
@@ -65,7 +69,8 @@ def build_report(
     rows += [_reported_row(entry) for entry in reported if entry.model is not None]
     axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
     notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
-    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes)))
+    verdicts = judge(claims, trials, rehearsal=rehearsal, credits=credits)
+    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts)))
 
 
 def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from core.analysis.intervals import Interval, Sample, TooFew, bootstrap
 from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
-from core.analysis.paired import CROSSED, Crossed, Evidence, McNemar, crossed, discordant, example_test, is_binary, mcnemar, paired_t
+from core.analysis.paired import CROSSED, Crossed, Evidence, McNemar, Over, crossed, discordant, example_test, is_binary, mcnemar, paired_t
 from core.analysis.power import effect_size, minimum_detectable, more_seeds
 from core.analysis.report import LEVEL, direction
 from core.evaluation.credits import Credits, other_groupings
@@ -24,8 +24,6 @@ from core.evaluation.score_table import comparable
 
 LISTED = 10
 """Examples that a refusal names."""
-
-Over = Literal["examples", "seeds", "seeds and examples"]
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def values_of(side: Side, metric: str) -> dict[int, float]:
 
 def _compare(a: Side, b: Side, metric: str, credits: Sequence[Credits]) -> Comparison:
     values = values_of(a, metric), values_of(b, metric)
-    refused, listed = _refusal(a, b, metric, values, credits)
+    refused, listed = refusal(a, b, metric, values, credits)
     if refused is not None:
         return Comparison(a.name, b.name, metric, refused, listed)
     draft = _Draft(a, b, metric, values, _paired(a, b, values))
@@ -187,7 +185,7 @@ def _compare(a: Side, b: Side, metric: str, credits: Sequence[Credits]) -> Compa
     )
 
 
-def _refusal(
+def refusal(
     a: Side, b: Side, metric: str, values: tuple[Mapping[int, float], Mapping[int, float]], credits: Sequence[Credits]
 ) -> tuple[str | None, tuple[str, ...]]:
     """Why the two are not comparable on the metric, and the examples that it is about."""

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import bdtr, stdtr, stdtrit
 
 from core.analysis.intervals import CONFIDENCE, FEWEST_CLUSTERS, Floats, Interval, Sample, TooFew, require_clusters, t_interval
+
+Over = Literal["examples", "seeds", "seeds and examples"]
+"""What varies in an interval or a test."""
 
 CROSSED = "t over seeds and examples"
 EXACT = 12

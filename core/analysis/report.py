@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from core.analysis.multiplicity import holm
+from core.analysis.verdicts import Verdict
+from core.analysis.verdicts import to_json as claims_json
 from core.errors import UsageError, nearest
 
 OWN = ("train", "validation")
@@ -108,6 +110,7 @@ class Report:
         columns: those that a table shows.
         rows: cells, then baselines, then outside models.
         notes: sentences that belong below the table.
+        claims: the verdicts on what the study is meant to show.
     """
 
     sweep: str
@@ -117,6 +120,7 @@ class Report:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    claims: tuple[Verdict, ...] = ()
 
 
 def is_percent(metric: str) -> bool:
@@ -178,6 +182,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "columns": list(report.columns),
         "rows": [_row_json(report, row) for row in report.rows],
         "notes": list(report.notes),
+        "claims": claims_json(report.claims),
     }
 
 

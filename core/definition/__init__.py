@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from core.definition.claims import resolve_claims
     from core.definition.definition import SweepDefinition
     from core.definition.expansion import Expansion, expand
     from core.definition.explain import why
@@ -32,6 +33,7 @@ _HOMES = {
     "Shape": "plan",
     "reported_for": "reported",
     "reported_models": "reported",
+    "resolve_claims": "claims",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "load",
     "reported_for",
     "reported_models",
+    "resolve_claims",
     "scoring_key",
     "trial_id",
     "why",

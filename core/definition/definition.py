@@ -12,7 +12,7 @@ from core.definition.axes import Block
 from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
 from core.definition.reading import write_text
-from core.definition.schema import DefinitionConfig, ObjectiveConfig, ReportedConfig, SampleConfig
+from core.definition.schema import ClaimConfig, DefinitionConfig, ObjectiveConfig, ReportedConfig, SampleConfig
 from core.definition.sections import Source
 from core.definition.trial import RehearsalConfig
 from core.errors import Place
@@ -42,6 +42,7 @@ class SweepDefinition:
         seeds: the replicates.
         objective: the metric that the study optimises.
         reported: numbers that papers printed.
+        claims: what the study is meant to show.
         rehearsal: what a rehearsal changes; ``None`` for a real sweep.
         source: the merged definition as written, with places.
         blocks: the grid, or each case with it.
@@ -59,6 +60,7 @@ class SweepDefinition:
     seeds: tuple[int, ...]
     objective: ObjectiveConfig
     reported: tuple[ReportedConfig, ...]
+    claims: tuple[ClaimConfig, ...]
     rehearsal: RehearsalConfig | None
     source: Source = field(repr=False)
     blocks: tuple[Block, ...] = field(repr=False)

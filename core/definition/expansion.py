@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from core.definition.claims import ClaimCheck
 from core.definition.definition import SweepDefinition
 from core.definition.identity import section_line
 from core.definition.matching import all_hold, read_rules
@@ -138,6 +139,7 @@ class Expansion:
         count: Counter[str] = Counter()
         hits: Counter[int] = Counter()
         check = RowCheck(self.definition) if self._counts is None and self.definition.reported else None
+        claims = ClaimCheck(self.definition) if self._counts is None and self.definition.claims else None
         for visit in self.walk():
             count[visit.outcome] += 1
             if visit.rule is not None:
@@ -147,16 +149,19 @@ class Expansion:
             count["cells"] += 1
             if check is not None:
                 check.see(visit.get, visit.labels() if visit.block.has_labels else {}, lambda visit=visit: _by_keys(visit))
+            if claims is not None and claims.open:
+                claims.see(visit.get, visit.labels() if visit.block.has_labels else {})
             yield visit
-        self._finish(count, hits, check)
+        self._finish(count, hits, check, claims)
 
-    def _finish(self, count: Counter[str], hits: Counter[int], check: RowCheck | None) -> None:
+    def _finish(self, count: Counter[str], hits: Counter[int], check: RowCheck | None, claims: ClaimCheck | None) -> None:
         if self._counts is not None:
             return
         for number, rule in enumerate(self.definition.exclude):
             if not hits[number]:
                 self._warnings.append(f"{rule.place}: exclude rule {number + 1} matches no cell: {dict(rule.written)}")
         self._warnings += check.finish() if check is not None else []
+        self._warnings += claims.finish() if claims is not None else []
         if not count["cells"]:
             self._warnings.append("no cell is left")
         known = self.definition.warnings

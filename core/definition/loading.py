@@ -98,13 +98,14 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Pa
         seeds=config.seeds,
         objective=_objective(source, all_blocks),
         reported=config.reported,
+        claims=config.claims,
         rehearsal=settings,
         source=source,
         blocks=all_blocks,
         exclude=_excludes(document),
         sample=config.sample,
     )
-    _check_reported(definition)
+    _check_rows(definition)
     return definition
 
 
@@ -274,24 +275,35 @@ def _star(block: Block) -> Iterator[tuple[int, ...]]:
 
 def _objective(source: Source, all_blocks: Sequence[Block]) -> ObjectiveConfig:
     """The objective, whose benchmark must be one that some cell is scored on."""
-    known = {"validation"}
     objective = ObjectiveConfig()
     for block in all_blocks:
         plans = plan_sections(source, block)
-        first = [0] * len(block.axes)
+        objective = plans["objective"].result(plans, [0] * len(block.axes)).value
+    place = place_of(source.places, ("objective", "metric"), ("objective",))
+    _require_metric("the objective", objective.metric, _measured(source, all_blocks), place)
+    return objective
+
+
+def _measured(source: Source, all_blocks: Sequence[Block]) -> set[str]:
+    """What metrics may be of: ``validation``, and the benchmarks that some cell is scored on."""
+    known = {"validation"}
+    for block in all_blocks:
+        plans = plan_sections(source, block)
         for indices in _star(block):
             known |= {benchmark.name for benchmark in plans["evaluate"].result(plans, indices).value}
-        objective = plans["objective"].result(plans, first).value
-    group, slash, metric = objective.metric.partition("/")
-    if not slash or not metric or group not in known:
+    return known
+
+
+def _require_metric(what: str, metric: str, known: set[str], place: Place | None) -> None:
+    group, slash, short = metric.partition("/")
+    if not slash or not short or group not in known:
         raise DefinitionError(
-            "the objective is a metric of no benchmark in `evaluate`",
-            found=objective.metric,
+            f"{what} is a metric of no benchmark in `evaluate`",
+            found=metric,
             allowed=[f"{name}/METRIC" for name in sorted(known)],
             nearest=nearest(group, known),
-            place=place_of(source.places, ("objective", "metric"), ("objective",)),
+            place=place,
         )
-    return objective
 
 
 def _excludes(document: Document) -> tuple[Exclude, ...]:
@@ -308,7 +320,14 @@ def _excludes(document: Document) -> tuple[Exclude, ...]:
     return tuple(out)
 
 
-def _check_reported(definition: SweepDefinition) -> None:
+def _check_rows(definition: SweepDefinition) -> None:
+    from core.definition.claims import read_claims
     from core.definition.reported import read_rows
 
     read_rows(definition)
+    read_claims(definition)
+    if definition.claims:
+        known = _measured(definition.source, definition.blocks)
+        for number, claim in enumerate(definition.claims):
+            place = place_of(definition.source.places, ("claims", number, "on"), ("claims", number))
+            _require_metric("what a claim is about", claim.on, known, place)

@@ -136,6 +136,51 @@ class ReportedConfig(Section):
     rows: tuple[ReportedRowConfig, ...] = setting(doc="the rows")
 
 
+class ClaimConfig(Section):
+    """One thing that the study is meant to show, of one of four kinds: `better`, `best`, `no_effect`, `monotone`."""
+
+    say: str | None = setting(None, doc="the claim in words; null: its parts as written")
+    better: dict[str, Any] | None = setting(None, doc="paths and canonical values of the cells that are better (a list means any)")
+    than: dict[str, Any] | None = setting(None, doc="of the cells that they are better than; with `better`")
+    best: dict[str, Any] | None = setting(None, doc="of the one cell that is better than every other")
+    no_effect: str | None = setting(None, doc="the path that makes no difference of more than `within`")
+    monotone: str | None = setting(None, doc="the path from each of whose values to the next the metric changes one way")
+    by: Literal["value", "parameters", "order"] = setting(
+        "value", doc="order of the values of `monotone`: their value, the size in a backbone's name, or as the definition lists them"
+    )
+    way: Literal["rises", "falls"] = setting("rises", doc="whether quality rises or falls along `monotone`")
+    within: float | None = setting(
+        None,
+        gt=0,
+        unit="the metric's",
+        doc="differences that do not matter: of `no_effect` required, of `monotone` a step that may go astray",
+    )
+    where: dict[str, Any] | None = setting(None, doc="only cells that match: paths and canonical values")
+    on: str = setting(doc="the metric: validation/METRIC, or BENCHMARK/METRIC of a benchmark in `evaluate`")
+
+    @property
+    def kind(self) -> Literal["better", "best", "no_effect", "monotone"]:
+        """Which of the four it is."""
+        if self.better is not None:
+            return "better"
+        return "best" if self.best is not None else "no_effect" if self.no_effect is not None else "monotone"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ClaimConfig:
+        given = [name for name in ("better", "best", "no_effect", "monotone") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("a claim has one of `better`, `best`, `no_effect`, `monotone`")
+        if (self.than is not None) != (given == ["better"]):
+            raise ValueError("`better` goes with `than`" if given == ["better"] else "`than` goes with `better`")
+        if given == ["no_effect"] and self.within is None:
+            raise ValueError("`no_effect` says `within` which difference")
+        if self.within is not None and given[0] not in ("no_effect", "monotone"):
+            raise ValueError("`within` goes with `no_effect` or `monotone`")
+        if any(getattr(self, name) == {} for name in ("better", "than", "best")):
+            raise ValueError("a mapping without a path names every cell")
+        return self
+
+
 def _seeds(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return value
@@ -177,6 +222,7 @@ class DefinitionConfig(Section):
     checkpoint: CheckpointConfig = setting(default_factory=CheckpointConfig, doc="how often a trial saves, and what is left of it")
     resources: ResourcesConfig = setting(default_factory=ResourcesConfig, doc="what a trial asks of the cluster")
     reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
+    claims: tuple[ClaimConfig, ...] = setting((), doc="what the study is meant to show; the report gives each a verdict")
 
 
 def validate_evaluate(value: Any) -> tuple[BaseModel, ...]:

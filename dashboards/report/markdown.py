@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from core.analysis.report import Report, Row, Value
+from dashboards.report.claims import grounds
+from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -32,7 +34,15 @@ def render_markdown(report: Report) -> str:
             cells.append(escape("; ".join([*row.missing, *row.flags])))
         lines.append(_table_line(cells))
     notes = [f"- {escape(note)}" for note in (legend(report), *report.notes)]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return "\n".join([*lines, "", *notes, *_claims(report)]) + "\n"
+
+
+def _claims(report: Report) -> list[str]:
+    """A list of verdicts under a heading of its own."""
+    if not report.claims:
+        return []
+    lines = [f"- **{one.word}**: {escape(one.claim.say)} ({escape(one.claim.on)}: {escape(grounds(one))})" for one in report.claims]
+    return ["", "### Claims", "", *lines, "", escape(claims_legend(len(report.claims)))]
 
 
 def _table_line(cells: list[str]) -> str:

@@ -17,6 +17,8 @@ from rich.style import Style
 from rich.text import Text
 
 from core.analysis.report import Report, Row, Value
+from dashboards.report.claims import claim_lines
+from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
 
 GAP = "  "
@@ -78,6 +80,8 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
     lines.append(Text())
     for note in (legend(report), *report.notes):
         lines += [Text(line, QUIET) for line in textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False)]
+    if report.claims:
+        lines += [Text(), *map(Text, claim_lines(report.claims, width)), Text(claims_legend(len(report.claims)), QUIET)]
     return _written(lines, width, colour)
 
 

@@ -1,4 +1,4 @@
-"""``report``, ``compare`` and ``score``: the table at the end, two cells against each other, and scores without a sweep."""
+"""``report``, ``claims``, ``compare``, ``score``: the table at the end, what it shows, two cells against each other, one benchmark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,19 @@ from core.errors import UsageError, nearest
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
-from sweeps.cli.common import JsonOption, SweepArgument, WorkspaceOption, counting, find_trial, hint, open_workspace, print_json, say, table
+from sweeps.cli.common import (
+    JsonOption,
+    SweepArgument,
+    WorkspaceOption,
+    counting,
+    find_trial,
+    hint,
+    open_workspace,
+    print_json,
+    say,
+    table,
+    text_width,
+)
 
 Format = Literal["text", "markdown", "csv", "json"]
 
@@ -19,6 +31,7 @@ Format = Literal["text", "markdown", "csv", "json"]
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(report)
+    app.command()(claims)
     app.command()(compare)
     app.command()(score)
 
@@ -62,6 +75,29 @@ def _render(
     with counting() as progress:
         found = gather(place, revision, examples=not quick, progress=progress)
     return render(found, format, metrics=metrics, terminal=to_terminal)
+
+
+def claims(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOption = False) -> int:
+    """Say of each claim of a definition whether it is supported, contradicted or undecided; exit code 1 if one is contradicted."""
+    from core.analysis.verdicts import to_json
+    from dashboards.report.claims import claim_lines, legend
+    from sweeps.reporting import gather
+
+    place = open_workspace(workspace)
+    revision = resolve(place, sweep)
+    with counting() as progress:
+        found = gather(place, revision, progress=progress)
+    if json:
+        about = {"schema": 1, "sweep": found.sweep, "revision": revision.number, "rehearsal": found.rehearsal}
+        print_json({**about, "claims": to_json(found.claims)})
+    elif not found.claims:
+        say(f"{found.sweep} claims nothing: its definition has no `claims`")
+    else:
+        say(f"{found.sweep}: {len(found.claims)} claim{'s' if len(found.claims) > 1 else ''}" + ("  REHEARSAL" if found.rehearsal else ""))
+        say()
+        for line in [*claim_lines(found.claims, text_width()), "", legend(len(found.claims))]:
+            say(line)
+    return 1 if any(one.word == "contradicted" for one in found.claims) else 0
 
 
 def compare(

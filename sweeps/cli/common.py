@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +47,11 @@ def print_json(value: Any) -> None:
     """Print a JSON document to standard output."""
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
     sys.stdout.write("\n")
+
+
+def text_width() -> int:
+    """Columns of running text: the terminal's, or 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
 
 
 def say(text: str = "") -> None:

@@ -55,8 +55,18 @@ def test_keys_below_a_path_and_through_a_name_of_the_users() -> None:
     assert caught.value.nearest == "optim.lr"
 
 
+class Editor(yaml.SafeLoader):
+    """Reads as editors do, by YAML 1.2: `on` and `no` are texts."""
+
+
+Editor.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read(text: str) -> Any:
-    return yaml.safe_load(text)
+    return yaml.load(text, Loader=Editor)  # noqa: S506 (a safe loader)
 
 
 def test_the_json_schema_accepts_every_shipped_definition_and_the_starting_file() -> None:

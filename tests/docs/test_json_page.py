@@ -23,6 +23,7 @@ trial: {backbone: qwen2.5-vl-3b, data: {sources: {generated_images: {}}}, train:
 grid: {head.layers: [1, 2]}
 evaluate: [generated_images]
 reported: [{source: a paper, metrics: [generated_images/accuracy], rows: [{cell: {head.layers: 1}, values: [90.0]}]}]
+claims: [{better: {head.layers: 2}, than: {head.layers: 1}, on: generated_images/accuracy}]
 """
 
 
@@ -57,6 +58,7 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
         "show": ("show", trial),
         "explain": ("explain", trial),
         "report": ("report", "documented"),
+        "claims": ("claims", "documented"),
         "compare": ("compare", "documented:layers=1", ":layers=2"),
         "score": ("score", "--benchmark", "generated_images", "--baseline", "length"),
         "keys": ("keys", "head"),

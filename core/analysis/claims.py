@@ -1,0 +1,185 @@
+"""The verdict on each claim of a study: supported, contradicted, or undecided (pure, no I/O).
+
+A claim is a list of pairs of cells, each with a sentence about its difference ``d`` (the first less the second, so that more is better)
+and a margin ``m`` in the unit of the metric:
+
+=================  ==================================  =====================================
+kind               the sentence of a pair              what contradicts it
+=================  ==================================  =====================================
+better, best       ``d > 0``                           ``d < 0``
+monotone           ``d > -m`` (m is 0 unless given)    ``d < -m``
+no_effect          ``-m < d < m``                      ``|d| > m``
+=================  ==================================  =====================================
+
+The claim is *supported* where every pair's sentence is shown (the largest p value counts, an intersection-union test: Berger,
+Technometrics 24, 1982), and *contradicted* where the opposite of one is shown (the smallest p value counts, times the number of pairs:
+Bonferroni). Each of the two is at 5 %, and only one of them can be an error, because a claim is either true or not. Holm then corrects
+over all claims of the list.
+
+The sentence ``d > 0`` is shown by the two-sided test that `sweep compare` uses. With a margin a t test stands on the same standard
+error; ``no_effect`` is shown by two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import stdtr
+
+from core.analysis.books import Books
+from core.analysis.compare import Side, refusal, values_of
+from core.analysis.intervals import Sample, TooFew
+from core.analysis.multiplicity import holm
+from core.analysis.outcomes import TrialOutcome
+from core.analysis.paired import crossed, decisive_test
+from core.analysis.power import more_seeds
+from core.analysis.report import LEVEL, direction
+from core.analysis.verdicts import Claim, Estimate, Step, Verdict
+from core.definition.plan import cell_name
+from core.evaluation.credits import Credits
+
+
+def judge(claims: Sequence[Claim], trials: Sequence[TrialOutcome], *, rehearsal: bool, credits: Sequence[Credits] = ()) -> list[Verdict]:
+    """The verdicts, in order.
+
+    Args:
+        claims: the whole list: it is the family that Holm corrects over.
+        trials: of the study.
+        rehearsal: whether they are a rehearsal's.
+        credits: of their score tables; without them tests are over seeds alone.
+    """
+    cells: dict[str, list[TrialOutcome]] = {}
+    for trial in trials:
+        cells.setdefault(cell_name(trial.cell), []).append(trial)
+    sides = {name: Side(name, rehearsal, found) for name, found in cells.items()}
+    books = Books(credits)
+    tried = [[_step(claim, a, b, sides, books, credits) for a, b in claim.pairs] for claim in claims]
+    tested = [index for index, steps in enumerate(tried) if any(step.estimate is not None for step in steps)]
+    raw = {index: _p(tried[index]) for index in tested}
+    adjusted = dict(zip(tested, holm([min(raw[index]) for index in tested]), strict=True))
+    return [
+        _verdict(claim, steps, raw.get(index), adjusted.get(index)) for index, (claim, steps) in enumerate(zip(claims, tried, strict=True))
+    ]
+
+
+def _p(steps: Sequence[Step]) -> tuple[float, float]:
+    """P values of the claim and of its opposite; a pair without an estimate shows nothing."""
+    return max(step.shown for step in steps), min(1.0, len(steps) * min(step.refuted for step in steps))
+
+
+def _verdict(claim: Claim, steps: Sequence[Step], raw: tuple[float, float] | None, adjusted: float | None) -> Verdict:
+    if raw is None or adjusted is None:
+        reasons = dict.fromkeys(step.reason for step in steps if step.reason)
+        return Verdict(claim, "undecided", claim.problem or "; ".join(filter(None, reasons)), steps=tuple(steps))
+    shown, refuted = raw
+    known = Verdict(claim, "undecided", "", min(raw), adjusted, steps=tuple(steps))
+    weakest = max(steps, key=lambda step: step.shown)
+    worst = min(steps, key=lambda step: step.refuted)
+    if adjusted <= LEVEL and shown < refuted:
+        return replace(known, word="supported", reason=_sentence(weakest, len(steps)), decisive=weakest)
+    if adjusted <= LEVEL:
+        return replace(known, word="contradicted", reason=_sentence(worst, len(steps)), decisive=worst)
+    open_steps = [step for step in steps if step.shown > LEVEL]
+    untested = next((step for step in steps if step.estimate is None), None)
+    if untested is not None:
+        return replace(known, reason=f"{untested.a} and {untested.b}: {untested.reason}", decisive=weakest)
+    needs = [step.more for step in open_steps]
+    wanted = max([need for need in needs if need is not None], default=None)
+    more = wanted if wanted and None not in needs else None
+    return replace(known, reason=_needs(more, open_steps, weakest), decisive=weakest, more=more)
+
+
+def _needs(more: int | None, steps: Sequence[Step], weakest: Step) -> str:
+    if more is not None:
+        return f"needs {more} more seed{'s' if more > 1 else ''}"
+    if any(step.estimate is not None and step.estimate.seed_variance is None for step in steps):
+        return "needs more seeds; how many is not known from one"
+    if steps:
+        return f"no number of seeds would show it: {weakest.a} and {weakest.b} are too alike, or go the other way"
+    return "each pair is shown, and not beyond chance after Holm over all claims"
+
+
+def _sentence(step: Step, pairs: int) -> str:
+    assert step.estimate is not None
+    scope = "; these trained models, not other seeds" if step.estimate.over == "examples" else ""
+    which = f"the least clear of {pairs} pairs, " if pairs > 1 else ""
+    return f"{which}{step.a} less {step.b}, {step.estimate.test}{scope}"
+
+
+def _step(claim: Claim, a: str, b: str, sides: Mapping[str, Side], books: Books, credits: Sequence[Credits]) -> Step:
+    way = direction(claim.on)
+    missing = [name for name in (a, b) if name not in sides]
+    if way is None or missing:
+        return Step(a, b, reason=f"{claim.on} has no better way" if way is None else f"no such cell: {missing[0]}")
+    left, right = sides[a], sides[b]
+    values = values_of(left, claim.on), values_of(right, claim.on)
+    refused, _ = refusal(left, right, claim.on, values, credits)
+    if refused is not None:
+        return Step(a, b, reason=refused)
+    try:
+        found = _estimate(left, right, claim.on, values, books, 1 if way == "max" else -1)
+    except TooFew as few:
+        return Step(a, b, reason=str(few))
+    margin = claim.within or 0.0
+    if claim.kind == "no_effect":
+        shown = max(_beyond(found, -margin, 1), _beyond(found, margin, -1))
+        refuted = min(1.0, 2 * min(_beyond(found, margin, 1), _beyond(found, -margin, -1)))
+        away = margin - abs(found.difference)
+    elif margin:
+        shown, refuted = min(1.0, 2 * _beyond(found, -margin, 1)), min(1.0, 2 * _beyond(found, -margin, -1))
+        away = found.difference + margin
+    else:
+        shown = found.p if found.difference > 0 else 1.0
+        refuted = found.p if found.difference < 0 else 1.0
+        away = found.difference
+    return Step(a, b, found, shown, refuted, _more(found, away, 0.9 if claim.kind == "no_effect" else 0.95))
+
+
+def _more(found: Estimate, away: float, confidence: float) -> int | None:
+    """Seeds that are missing, where the pair stands on the right side of its margin by ``away``; not known from one seed."""
+    if found.seed_variance is None or found.rest is None or away <= 0:
+        return None
+    return more_seeds(away, found.seed_variance, found.rest, found.seeds, confidence=confidence)
+
+
+def _beyond(found: Estimate, margin: float, sign: int) -> float:
+    """One-sided p value of ``d > margin`` (sign 1) or ``d < margin`` (sign -1)."""
+    away = sign * (found.difference - margin)
+    if found.se == 0:
+        return 0.0 if away > 0 else 1.0
+    return float(stdtr(found.dof, -away / found.se))
+
+
+def _estimate(
+    left: Side, right: Side, metric: str, values: tuple[Mapping[int, float], Mapping[int, float]], books: Books, sign: int
+) -> Estimate:
+    """The paired difference with its error.
+
+    Raises:
+        TooFew: no seed in common, or too little to know the error from.
+    """
+    seeds = sorted(values[0].keys() & values[1].keys())
+    if not seeds:
+        raise TooFew("no seed in common")
+    owners = [{trial.seed: trial.id for trial in side.trials} for side in (left, right)]
+    both = books.sample(metric, [side[seed] for side in owners for seed in seeds])
+    n = len(seeds)
+    by_seed = [sign * (values[0][seed] - values[1][seed]) for seed in seeds]
+    sample = None if both is None else Sample(sign * (both.values[:n] - both.values[n:]), both.group, both.cluster)
+    evidence = decisive_test(sample, by_seed)
+    mean = float(np.mean(by_seed))
+    if n == 1:
+        assert sample is not None
+        rest = sample.residuals()[0]
+        count = len(rest)
+        se = float((count / (count - 1) * (rest**2).sum()) ** 0.5)
+        return Estimate(mean, se, float(count - 1), evidence.test, evidence.p, "examples", 1)
+    if sample is not None and evidence.test != "paired t over seeds":
+        found = crossed(sample)
+        return Estimate(
+            mean, found.se, found.dof, evidence.test, evidence.p, "seeds and examples", n, found.seed_variance, found.example_variance
+        )
+    variance = float(np.var(by_seed, ddof=1))
+    return Estimate(mean, (variance / n) ** 0.5, float(n - 1), evidence.test, evidence.p, "seeds", n, variance, 0.0)

@@ -115,6 +115,8 @@ CAUSES = (
     "disk_quota",
     "host_oom",
     "cuda_oom",
+    "comm_timeout",
+    "node_failure",
     "killed",
     "crashed",
     "no_progress",

@@ -27,7 +27,7 @@ from submitit.slurm.slurm import SlurmExecutor
 from core.control.jobs import jobs_of
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
-from core.workspace import process, snapshot
+from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from slurm import sbatch
@@ -125,6 +125,8 @@ class SlurmSubmitter:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
         """
         keys: list[str] = []
+        if self._clock() >= self._wait_until:
+            self.trouble = None
         count = min(count, self._room(), self.workers)
         while count > 0 and self._clock() >= self._wait_until:
             done = self._array(sweep, revision, shape, min(count, self.array_size()))
@@ -197,6 +199,7 @@ class SlurmSubmitter:
                 "threads": sbatch.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
                 "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile), "warned": sbatch.warned_from(profile, shape),
+                "limit": sbatch.time_limit(profile, shape), "mounts": list(profile.mounts), "free": profile.free,
             }  # fmt: skip
             write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
             if task:
@@ -209,7 +212,8 @@ class SlurmSubmitter:
         """Submit the array of these folders and write down its id; returns what SLURM says where it refuses."""
         profile, first = self.cluster.profile, folders[0]
         array = json.loads((first / "array.json").read_text(encoding="utf-8"))
-        values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment())
+        without = sorted(nodes.excluded(self.workspace))
+        values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment(), without)
         log = first / "submitit"
         log.mkdir()
         try:

@@ -10,6 +10,7 @@ from slurm.cluster import SlurmSubmitter
 from slurm.local import LocalScheduler, LocalSubmitter
 from slurm.polling import SlurmScheduler, is_slurm
 from slurm.profile import Cluster
+from slurm.shared import SharedCalls
 
 
 class AnyScheduler:
@@ -17,7 +18,13 @@ class AnyScheduler:
 
     def __init__(self, cluster: Cluster) -> None:
         self._local = LocalScheduler()
-        self._slurm = SlurmScheduler(cluster.profile.limits.calls_per_minute)
+        calls = cluster.profile.limits.calls_per_minute
+        self._slurm = SlurmScheduler(calls, SharedCalls(calls).ask)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why SLURM's answers are old, where they are."""
+        return self._slurm.trouble
 
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """The answer for each job; SLURM is asked only where a job is its own."""

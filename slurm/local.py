@@ -54,6 +54,8 @@ def default_workers(shape: Shape) -> int:
 class LocalScheduler:
     """Answers for workers of this machine from their processes."""
 
+    trouble: str | None = None
+
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """A worker is alive while its own process or submitit's controller of it is."""
         return {job.key: self._answer(job.details) for job in jobs}
@@ -81,6 +83,7 @@ class LocalSubmitter:
         self.entry = entry
         self.workers = workers
         self.idle = idle
+        self.trouble: str | None = None
 
     def slots(self, shape: Shape) -> int:
         """How many workers of this shape this machine holds at once.

@@ -51,7 +51,7 @@ class Limits(_Section):
     array_size: int | None = Field(None, ge=1, description="tasks of one array; default: the cluster's MaxArraySize")
     submitted: int | None = Field(None, ge=1, description="workers of a workspace that wait or run at once")
     workers: int = Field(64, ge=1, description="workers of a sweep at once")
-    calls_per_minute: float = Field(12, gt=0, description="questions to the scheduler from one process")
+    calls_per_minute: float = Field(12, gt=0, description="questions to the scheduler from all processes of a user together")
 
 
 class Container(_Section):
@@ -76,6 +76,10 @@ class Profile(_Section):
     cpus: int = Field(1, ge=1, description="cores of a worker where a trial names none")
     memory: Annotated[float | None, BeforeValidator(_gib)] = Field(None, gt=0, description="memory of a worker where a trial names none")
     signal_lead: Seconds = Field(90.0, ge=1, description="how long before the time limit a worker is warned, to save a checkpoint")
+    mounts: tuple[str, ...] = Field((), description="folders that a node must have; a worker checks them before its first trial")
+    free: Annotated[float, BeforeValidator(_gib)] = Field(
+        0.0, ge=0, description="space that the workspace must have free, as a node sees it"
+    )
     setup: tuple[str, ...] = Field((), description="lines of the batch script before the worker starts: modules, conda")
     env: dict[str, str] = Field(default_factory=dict, description="variables of the workers' environment")
     container: Container | None = None

@@ -6,10 +6,12 @@ SLURM says                            it means
 PENDING, RUNNING, COMPLETING, ...     the worker is there, or will be
 PENDING after a restart               what ran before the restart has ended; the worker will come again
 PENDING, launch failed requeued held  it waits for ``scontrol release`` and nobody will come: others are started instead
-PREEMPTED, NODE_FAIL, BOOT_FAIL       an end; where SLURM may requeue the job, only a moment on the way to PENDING
+PREEMPTED, NODE_FAIL, BOOT_FAIL       an end (the last two with the cause node_failure); where SLURM may requeue the job, only
+                                      a moment on the way to PENDING
 TIMEOUT, DEADLINE                     ended at the time limit
 CANCELLED                             somebody's request
-COMPLETED, FAILED, OUT_OF_MEMORY      no process is left. Whether a trial has a result is the trial's folder to say
+COMPLETED, FAILED                     no process is left. Whether a trial has a result is the trial's folder to say
+OUT_OF_MEMORY                         the same, and the cause is host_oom
 no row, a state never heard of        nothing
 ====================================  =================================================================================
 """
@@ -42,18 +44,20 @@ THERE = frozenset(
     }
 )
 ENDS: Mapping[str, AttemptState] = {
-    "BOOT_FAIL": "lost",
+    "BOOT_FAIL": "failed",
     "CANCELLED": "interrupted",
     "COMPLETED": "lost",
     "DEADLINE": "time_limit",
     "FAILED": "lost",
-    "NODE_FAIL": "lost",
-    "OUT_OF_MEMORY": "lost",
+    "NODE_FAIL": "failed",
+    "OUT_OF_MEMORY": "failed",
     "PREEMPTED": "preempted",
     "REVOKED": "lost",
     "TIMEOUT": "time_limit",
 }
 """How an attempt has ended that was running in a job with this last state, and did not say so itself."""
+CAUSES: Mapping[str, str] = {"BOOT_FAIL": "node_failure", "NODE_FAIL": "node_failure", "OUT_OF_MEMORY": "host_oom"}
+"""What SLURM itself names as the cause of an end."""
 MAY_RETURN = frozenset({"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"})
 """Ends that SLURM shows for a moment before it puts a requeueable job back into the queue."""
 STUCK = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT"})
@@ -150,4 +154,4 @@ def of_end(state: str, job_id: str, *, requeue: bool, restart: int = 0) -> JobAn
     ended = ENDS.get(state)
     if ended is None or (requeue and state in MAY_RETURN):
         return JobAnswer(alive=True, evidence=words, silent=True, restart=restart)
-    return JobAnswer(alive=False, ended=ended, evidence=words, restart=restart)
+    return JobAnswer(alive=False, ended=ended, evidence=words, restart=restart, cause=CAUSES.get(state))

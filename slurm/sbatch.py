@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,9 @@ def requeues(profile: Profile) -> bool:
     return "requeue" in profile.sbatch and profile.sbatch["requeue"] != "false"
 
 
-def parameters(profile: Profile, shape: Shape, name: str, root: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+def parameters(
+    profile: Profile, shape: Shape, name: str, root: Path, environment: Mapping[str, str], without: Sequence[str] = ()
+) -> dict[str, Any]:
     """What submitit is told, in its own words.
 
     Args:
@@ -52,10 +54,13 @@ def parameters(profile: Profile, shape: Shape, name: str, root: Path, environmen
         name: of the job, by which it is found again.
         root: the folder that the workers start in.
         environment: variables that the worker needs; the profile's own come first.
+        without: nodes that no worker is sent to, beside those that the profile excludes.
     """
     more = {key: True if value in (None, "true") else value for key, value in profile.sbatch.items() if value != "false"}
     more.setdefault("requeue" if requeues(profile) else "no-requeue", True)
     more["chdir"] = str(root)
+    if without:
+        more["exclude"] = ",".join([*([str(more["exclude"])] if "exclude" in more else []), *without])
     gpu_type = shape.gpu_type or profile.gpu_type
     memory = shape.memory or profile.memory
     found = {

@@ -37,6 +37,7 @@ class Registered:
         plan: what each trial needs.
         removed: trials of the revision before that this one no longer has.
         revived: trials that had been cancelled and are taken up again.
+        paused: the reason of each trial that stays paused.
         cluster: where it runs.
     """
 
@@ -45,6 +46,7 @@ class Registered:
     plan: planning.Plan
     removed: list[PlannedTrial] = field(default_factory=list)
     revived: int = 0
+    paused: list[str] = field(default_factory=list)
     cluster: Cluster = HERE
 
 
@@ -93,6 +95,7 @@ def prepare(
         "source": source, "overrides": list(overrides), "description": definition.description,
         "objective": definition.objective.model_dump(mode="json"),
         "reported": reported(definition, planned), "claims": resolve_claims(definition, planned),
+        "failures": definition.failures.model_dump(mode="json", exclude_unset=True),
     }  # fmt: skip
     revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
     registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)
@@ -113,7 +116,10 @@ def prepare(
         event(sweep, writer, "rerun", trials=[trial.id for trial in stale_trials])
     for trial in planned:
         folder = workspace.trial(trial.id)
-        if asked(folder).stop is not None and not (folder.result / MANIFEST).exists():
+        wish = asked(folder)
+        if wish.stop == "pause":
+            registered.paused.append(wish.why or "paused")
+        elif wish.stop is not None and not (folder.result / MANIFEST).exists():
             drop(folder, "retry")
             registered.revived += 1
     return workspace, registered

@@ -250,6 +250,6 @@ def flags_of(existing: Existing, status: TrialStatus) -> list[str]:
     assert existing.workspace is not None
     result = existing.workspace.trial(status.planned.id).result
     if status.train.state != "completed" or not (result / MANIFEST).exists():
-        return []
+        return list(status.train.remedy.flags)
     record = read_json(result / "metrics.json")
     return [*(["stale"] if existing.is_stale(status.planned, record) else []), *record["flags"]]

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from core.control.decide import SweepState, TrialStatus
 from core.control.derive import AttemptView
+from core.control.ports import Submitter
 from core.control.tick import SweepReader
 from core.definition.plan import cell_name
 from dashboards.live import LiveView, ScoringProgress, SweepProgress, TrialProgress
@@ -19,10 +20,12 @@ class Show:
     Args:
         reader: of the sweep.
         mirror: whose trouble is shown beside it.
+        submitter: likewise.
     """
 
-    def __init__(self, reader: SweepReader, mirror: Mirror) -> None:
+    def __init__(self, reader: SweepReader, mirror: Mirror, submitter: Submitter | None = None) -> None:
         self._reader = reader
+        self._submitter = submitter
         self._mirror = mirror
         self._view = LiveView()
         self._benchmarks = {
@@ -51,9 +54,15 @@ class Show:
                 score_counts=state.score_counts(),
                 workers=sum(1 for job, answer in state.jobs if answer.alive and job.left is None),
                 held=state.held,
-                trouble=f"MLflow: {self._mirror.trouble}" if self._mirror.trouble else None,
+                trouble=self._trouble(),
             )
         )
+
+    def _trouble(self) -> str | None:
+        """What is wrong outside of the trials; the sweep goes on as well as it can."""
+        scheduler = self._reader.scheduler
+        found = [one.trouble for one in (scheduler, self._submitter) if one is not None and one.trouble]
+        return "; ".join([*found, *([f"MLflow: {self._mirror.trouble}"] if self._mirror.trouble else [])]) or None
 
     def _trial(self, trial: TrialStatus) -> TrialProgress:
         last = trial.train.last

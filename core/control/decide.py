@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.control.derive import UnitStatus
+from core.control.alike import Stopped, stopped
+from core.control.derive import DEFAULTS, UnitStatus
+from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer
 from core.control.states import OPEN
 from core.definition.plan import PlannedTrial, Shape
@@ -27,6 +29,12 @@ class TrialStatus:
     planned: PlannedTrial
     train: UnitStatus
     scorings: Mapping[str, UnitStatus] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> Shape:
+        """What its next attempt asks for: the planned shape, with more time where the last limit was too short."""
+        time = self.train.remedy.time
+        return self.planned.shape if time is None else replace(self.planned.shape, time=max(time, self.planned.shape.time or 0.0))
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class SweepState:
     def units(self) -> Iterator[tuple[Shape, UnitStatus]]:
         """Every training and scoring with the shape it asks for."""
         for trial in self.trials:
-            yield trial.planned.shape, trial.train
+            yield trial.shape, trial.train
             for scoring in trial.scorings.values():
                 yield trial.planned.score_shape, scoring
         for scoring in self.baselines.values():
@@ -65,9 +73,10 @@ class SweepState:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a sweep: ``workers`` at most at once."""
+    """What bounds a sweep: ``workers`` at most at once, and what follows failures."""
 
     workers: int
+    policy: Policy = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,15 @@ class StopDispatch:
     job: str
 
 
-Action = Submit | Grow | Finish | StopDispatch
+@dataclass(frozen=True)
+class Pause:
+    """Hold trials that would fail as others have; each gets a pause request with the reason."""
+
+    trials: Sequence[str]
+    reason: str
+
+
+Action = Submit | Grow | Finish | StopDispatch | Pause
 
 
 def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
@@ -121,11 +138,16 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
         limits: what bounds it.
         now: unix seconds, for what depends on a window or a wait.
     """
+    pauses = [] if state.held else [Pause(group.trials, group.reason) for group in _stopped(state, limits.policy)]
+    if pauses:
+        # carried out first: the next pass sees what is left
+        return list(pauses)
     open_units = Counter(shape for shape, unit in state.units() if unit.claimable)
     busy = Counter(shape for shape, unit in state.units() if unit.state in ("running", "unknown"))
     waiting = any(unit.state in OPEN and not unit.claimable for _, unit in state.units())
     if not open_units and not busy:
-        if waiting and not all(unit.state == "blocked" for _, unit in state.units() if unit.state in OPEN):
+        # HOLD is waited for; what a user paused, or what waits for something that failed, is the end of this run
+        if waiting and (state.held or not all(unit.state in ("blocked", "held") for _, unit in state.units() if unit.state in OPEN)):
             return []
         complete = all(unit.state == "completed" for _, unit in state.units())
         return [Finish(complete)]
@@ -145,15 +167,19 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     return actions
 
 
+def _stopped(state: SweepState, policy: Policy) -> list[Stopped]:
+    return stopped([(trial.planned.id, trial.planned.cell, trial.train) for trial in state.trials], policy)
+
+
 def _no_worker_starts(state: SweepState) -> StopDispatch | None:
     # one that was cancelled or preempted before it began, or told to leave while it warmed up, says nothing about the installation
     ended = [
         (job, answer)
         for job, answer in sorted(state.jobs, key=lambda item: item[0].key)
-        if not answer.alive and (job.started or (job.left is None and answer.ended not in ("interrupted", "preempted")))
+        if not answer.alive and (job.started or job.unfit or (job.left is None and answer.ended not in ("interrupted", "preempted")))
     ]
     last = ended[-FAILED_STARTS:]
-    if len(last) < FAILED_STARTS or any(job.started for job, _ in last):
+    if len(last) < FAILED_STARTS or any(job.started and not job.unfit for job, _ in last):
         return None
     job, answer = last[-1]
     return StopDispatch(f"{FAILED_STARTS} workers in a row ended before they took up work: {answer.evidence}", job.key)

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.control.policy import LOST_WITHOUT_PROGRESS, RETRIES
+from core.control.policy import LOST_WITHOUT_PROGRESS, Policy
+from core.control.remedy import Remedy, remedy
 from core.control.states import AttemptState, TrialState
 from core.workspace.requests import Asked
+
+DEFAULTS = Policy()
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class AttemptView:
         evidence: what proves that it has ended; ``None`` while it has not.
         cause: of a failure.
         message: of a failure, one line.
+        signature: of the traceback, equal for equal ones.
         ask: what an interrupted attempt was asked (cancel, prune, stop, pause).
         steps: the last step that it reported.
         checkpoint: the newest step that it saved, 0 for none.
@@ -41,6 +45,7 @@ class AttemptView:
     evidence: str | None = None
     cause: str | None = None
     message: str | None = None
+    signature: str | None = None
     ask: str | None = None
     steps: int = 0
     checkpoint: int = 0
@@ -64,6 +69,7 @@ class UnitStatus:
         cause: of the failure, or of the last failed attempt while it is retried.
         reason: one sentence for `sweep explain`.
         last: the last attempt.
+        remedy: what the next attempt does differently, or the running one.
     """
 
     state: TrialState
@@ -73,6 +79,7 @@ class UnitStatus:
     cause: str | None = None
     reason: str = ""
     last: AttemptView | None = None
+    remedy: Remedy = field(default_factory=Remedy)
 
 
 def derive(
@@ -82,6 +89,7 @@ def derive(
     asked: Asked | None = None,
     held: bool = False,
     blocked: str | None = None,
+    policy: Policy = DEFAULTS,
 ) -> UnitStatus:
     """The status of a trial or scoring.
 
@@ -91,13 +99,17 @@ def derive(
         asked: the requests of the trial, replayed.
         held: whether HOLD is set.
         blocked: what it waits for, or ``None``.
+        policy: what follows a failure.
     """
     wish = asked or Asked()
     count = len(attempts)
     last = attempts[-1] if attempts else None
 
+    judged = [a for a in attempts if a.number > wish.forgiven]
+    changes = remedy(judged, policy)
+
     def status(state: TrialState, reason: str, **more: Any) -> UnitStatus:
-        return UnitStatus(state, count, reason=reason, last=last, **more)
+        return UnitStatus(state, count, reason=reason, last=last, remedy=changes, **more)
 
     if published:
         return status("completed", "its result is published")
@@ -111,26 +123,30 @@ def derive(
         return status("pruned", "a prune request")
     if blocked is not None:
         return status("blocked", f"it waits for {blocked}")
-    cause, reason = _verdict([a for a in attempts if a.number > wish.forgiven])
+    cause, reason = _verdict(judged, policy, changes)
     if reason is not None:
         return status("failed", reason, cause=cause)
     if held:
-        return status("held", "HOLD is set")
+        return status("held", "HOLD is set", cause=cause)
+    if wish.stop == "pause":
+        return status("held", f"paused: {wish.why}" if wish.why else "paused", cause=cause)
     why = f"attempt {last.number} ended: {last.cause or last.state}" if last else "not started"
+    if last is not None and changes.words:
+        why += f"; the next one takes {changes.words}"
     return status("pending", why, claimable=True, evidence=last.evidence if last else None, cause=cause)
 
 
-def _verdict(attempts: Sequence[AttemptView]) -> tuple[str | None, str | None]:
+def _verdict(attempts: Sequence[AttemptView], policy: Policy, changes: Remedy) -> tuple[str | None, str | None]:
     """(cause, reason why no further attempt is made); the reason is ``None`` where one may be made."""
     if not attempts:
         return None, None
     last = attempts[-1]
     if last.state == "failed":
         cause = last.cause or "user_bug"
-        same = sum(1 for a in attempts if a.state == "failed" and a.cause == last.cause)
-        if same > RETRIES.get(cause, 0):
+        same = _in_a_row(attempts, last.cause)
+        if same > policy.retries.get(cause, 0):
             return cause, f"attempt {last.number} failed: {cause}" + (f", {same} times" if same > 1 else "")
-        return cause, None
+        return cause, f"attempt {last.number} failed: {cause}, and {changes.exhausted}" if changes.exhausted else None
     if last.state == "completed":
         return "crashed", f"attempt {last.number} says that it completed, but there is no result"
     silent = 0
@@ -142,3 +158,13 @@ def _verdict(attempts: Sequence[AttemptView]) -> tuple[str | None, str | None]:
     if silent >= LOST_WITHOUT_PROGRESS:
         return "no_progress", f"{silent} attempts in a row ended without a newer checkpoint"
     return None, None
+
+
+def _in_a_row(attempts: Sequence[AttemptView], cause: str | None) -> int:
+    """Failures with this cause since the last one that had made a newer checkpoint, itself counted."""
+    same = newest = 0
+    for attempt in attempts:
+        if attempt.checkpoint > newest:
+            newest, same = attempt.checkpoint, 0
+        same += attempt.state == "failed" and attempt.cause == cause
+    return same

@@ -52,7 +52,7 @@ def recorded(folder: Path) -> JobAnswer | None:
     """What the files of a worker say about its end, without asking anybody; ``None``: nothing."""
     ended = _json(folder / "ended.json")
     if ended is not None and ended.get("ended") in ATTEMPT_STATES:
-        return JobAnswer(alive=False, ended=ended["ended"], evidence=str(ended["evidence"]), restart=int(ended["restart"]))
+        return JobAnswer(False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"))
     restart = int((_json(folder / "worker.json") or {}).get("restart") or 0)
     left = _json(folder / "left.json")
     if left is not None:

@@ -24,6 +24,7 @@ class JobAnswer:
         evidence: the scheduler's words.
         silent: nobody answered: the job counts as there, and what runs in it is unknown.
         restart: how often the scheduler has restarted the job; what it says is about this incarnation.
+        cause: of the end, where the scheduler names one (``node_failure``, ``host_oom``).
     """
 
     alive: bool
@@ -31,6 +32,7 @@ class JobAnswer:
     evidence: str = ""
     silent: bool = False
     restart: int = 0
+    cause: str | None = None
 
     def verdict(self, restart: int) -> tuple[AttemptState, str] | None:
         """How an attempt that began in incarnation ``restart`` of the job has ended, with the evidence; ``None`` if it need not have."""
@@ -52,9 +54,18 @@ class Job:
     left: Mapping[str, Any] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def unfit(self) -> bool:
+        """Whether it left because its node failed the check before the first claim."""
+        return bool(self.left and self.left.get("unfit"))
+
 
 class Scheduler(Protocol):
     """Answers for jobs, one batched question at a time."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why its answers are old, in words for a user; ``None`` where they are not."""
 
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """The answer for each job key; a job that it cannot say anything about is left out."""
@@ -62,6 +73,10 @@ class Scheduler(Protocol):
 
 class Submitter(Protocol):
     """Starts workers."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it starts none at the moment, in words for a user; ``None`` where it does."""
 
     def slots(self, shape: Shape) -> int:
         """How many workers of this shape the place can hold at once."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from core.control.derive import AttemptView, UnitStatus, derive
+from core.control.derive import DEFAULTS, AttemptView, UnitStatus, derive
 from core.control.jobs import recorded
+from core.control.policy import Policy
 from core.control.ports import JobAnswer
 from core.control.states import ATTEMPT_STATES
 from core.errors import IntegrityError
@@ -27,10 +28,12 @@ class Reader:
     Args:
         workspace: the workspace.
         jobs: the scheduler's last answers by job key; a worker on a compute node may have none.
+        policy: what follows a failure.
     """
 
-    def __init__(self, workspace: Workspace, jobs: Mapping[str, JobAnswer] | None = None) -> None:
+    def __init__(self, workspace: Workspace, jobs: Mapping[str, JobAnswer] | None = None, policy: Policy = DEFAULTS) -> None:
         self.workspace = workspace
+        self.policy = policy
         self.jobs = jobs or {}
         self._journals = JournalCache()
         self._ended: dict[Attempt, AttemptView] = {}
@@ -39,21 +42,21 @@ class Reader:
     def trial(self, trial: Trial, *, held: bool = False, blocked: str | None = None) -> UnitStatus:
         """The status of a trial's training."""
         if trial in self._published:
-            return derive(self.attempts(trial), published=True)
+            return derive(self.attempts(trial), published=True, policy=self.policy)
         published = (trial.result / MANIFEST).exists()
         if published:
             self._published.add(trial)
         wish = asked(trial)
-        return derive(self.attempts(trial, wish), published=published, asked=wish, held=held, blocked=blocked)
+        return derive(self.attempts(trial, wish), published=published, asked=wish, held=held, blocked=blocked, policy=self.policy)
 
     def scoring(self, scoring: Scoring, *, held: bool = False, blocked: str | None = None, wish: Asked | None = None) -> UnitStatus:
         """The status of a scoring."""
         if scoring in self._published:
-            return derive(self.attempts(scoring), published=True)
+            return derive(self.attempts(scoring), published=True, policy=self.policy)
         published = scoring.summary.exists()
         if published:
             self._published.add(scoring)
-        return derive(self.attempts(scoring, wish), published=published, asked=wish, held=held, blocked=blocked)
+        return derive(self.attempts(scoring, wish), published=published, asked=wish, held=held, blocked=blocked, policy=self.policy)
 
     def attempts(self, unit: Unit, wish: Asked | None = None) -> list[AttemptView]:
         """The attempts of a unit, oldest first."""
@@ -79,14 +82,14 @@ class Reader:
         if ended is not None and ended.get("state") in ATTEMPT_STATES:
             view = replace(
                 base, state=ended["state"], evidence="its journal's last line", cause=ended.get("cause"),
-                message=ended.get("message"), ask=ended.get("ask"),
+                message=ended.get("message"), ask=ended.get("ask"), signature=ended.get("signature"),
             )  # fmt: skip
         elif attempt.number in wish.dead:
             view = replace(base, state="lost", evidence="declared dead by a user")
         elif gone is not None:
             view = replace(base, state="lost", evidence=gone)
         elif answer is not None and (verdict := answer.verdict(int(owner.get("restart", 0)))) is not None:
-            view = replace(base, state=verdict[0], evidence=verdict[1])
+            view = replace(base, state=verdict[0], evidence=verdict[1], cause=answer.cause if verdict[0] == "failed" else None)
         elif process.is_here(owner) or (answer is not None and answer.alive and not answer.silent):
             return replace(base, state="running")
         else:

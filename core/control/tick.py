@@ -11,17 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.control.decide import Action, Grow, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.alike import stopped
+from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, decide
 from core.control.derive import UnitStatus
 from core.control.jobs import jobs_of
+from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Submitter
 from core.control.read import Reader
 from core.definition.identity import scoring_key
 from core.definition.plan import PlannedTrial
+from core.workspace import nodes
 from core.workspace.growth import GrowthLog
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
-from core.workspace.requests import asked
+from core.workspace.requests import asked, drop
 
 BASELINES = ("length", "random")
 """Baselines that every sweep is shown beside."""
@@ -46,7 +49,8 @@ class SweepReader:
         self.scheduler = scheduler
         self.plan = list(revision.planned())
         self.growth = GrowthLog(revision.sweep, revision.family)
-        self.reader = Reader(workspace)
+        self.policy = Policy.read(revision.meta)
+        self.reader = Reader(workspace, policy=self.policy)
         # workers of earlier launches that ended long ago say nothing about whether workers start now
         self._past = {job.key for job, answer in self._poll() if not answer.alive}
         self._keys: dict[str, list[str]] = {}
@@ -119,10 +123,11 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
         workers: at most so many at once; default: what the place can hold.
     """
     state = reader.state()
+    _exclude_failed_nodes(reader, state)
     shapes = {shape for shape, unit in state.units() if unit.claimable}
     if workers is None:
         workers = max((submitter.slots(shape) for shape in shapes), default=1) if submitter is not None else 0
-    actions = decide(state, Limits(workers), time.time())
+    actions = decide(state, Limits(workers, reader.policy), time.time())
     result = TickResult(state, actions)
     for action in actions:
         if isinstance(action, Submit) and submitter is not None:
@@ -130,6 +135,29 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
             result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count)
         if isinstance(action, Grow):
             reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
+        if isinstance(action, Pause) and submitter is not None:
+            _pause(reader, action.trials, action.reason)
         if isinstance(action, StopDispatch):
             result.stopped = action
     return result
+
+
+def hold_back(reader: SweepReader) -> None:
+    """Pause what would fail as others have; a worker calls it after a failure, before it claims the next trial."""
+    entries = [(planned.id, planned.cell, reader.trial(planned).train) for planned in reader.plan]
+    for group in stopped(entries, reader.policy):
+        _pause(reader, group.trials, group.reason)
+
+
+def _pause(reader: SweepReader, trials: Sequence[str], reason: str) -> None:
+    for trial in trials:
+        drop(reader.workspace.trial(trial), "pause", reason)
+
+
+def _exclude_failed_nodes(reader: SweepReader, state: SweepState) -> None:
+    """No worker is sent for a while to a node of which the scheduler says that it failed."""
+    seconds = reader.policy.config.exclude_node
+    for job, answer in state.jobs:
+        worker = job.details.get("worker") or {}
+        if answer.cause == "node_failure" and seconds and worker.get("node"):
+            nodes.exclude(reader.workspace, str(worker["node"]), seconds, answer.evidence, job.key)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.definition.axes import Block
+from core.definition.failures import FailuresConfig
 from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
 from core.definition.reading import write_text
@@ -41,6 +42,7 @@ class SweepDefinition:
         warnings: what is probably a mistake, and no error; a complete pass over the cells adds what only they show.
         seeds: the replicates.
         objective: the metric that the study optimises.
+        failures: what follows a failure, by cause.
         reported: numbers that papers printed.
         claims: what the study is meant to show.
         rehearsal: what a rehearsal changes; ``None`` for a real sweep.
@@ -59,6 +61,7 @@ class SweepDefinition:
     warnings: list[str]
     seeds: tuple[int, ...]
     objective: ObjectiveConfig
+    failures: FailuresConfig
     reported: tuple[ReportedConfig, ...]
     claims: tuple[ClaimConfig, ...]
     rehearsal: RehearsalConfig | None

@@ -97,6 +97,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Pa
         warnings=[],
         seeds=config.seeds,
         objective=_objective(source, all_blocks),
+        failures=config.failures,
         reported=config.reported,
         claims=config.claims,
         rehearsal=settings,

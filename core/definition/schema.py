@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
 
 from core import registry
+from core.definition.failures import FailuresConfig
 from core.definition.fields import Section, execution, identity, setting
 from core.definition.plan import Shape
 from core.definition.scalars import DURATIONS, parse_cadence, parse_duration, parse_memory
@@ -221,6 +222,7 @@ class DefinitionConfig(Section):
     objective: ObjectiveConfig = setting(default_factory=ObjectiveConfig, doc="the metric that the study optimises")
     checkpoint: CheckpointConfig = setting(default_factory=CheckpointConfig, doc="how often a trial saves, and what is left of it")
     resources: ResourcesConfig = setting(default_factory=ResourcesConfig, doc="what a trial asks of the cluster")
+    failures: FailuresConfig = setting(default_factory=FailuresConfig, doc="what follows a failure, by cause; no part of any id")
     reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
     claims: tuple[ClaimConfig, ...] = setting((), doc="what the study is meant to show; the report gives each a verdict")
 

@@ -275,6 +275,10 @@ class RehearsalConfig(Section):
     lr_scale: float = identity(1000.0, gt=0, doc="factor on the learning rate: a 64-wide model wants larger steps")
 
 
+DEFAULT_MICRO_BATCH = 8
+"""Pairs in one forward pass where ``execution.micro_batch`` is null."""
+
+
 class ExecutionConfig(Section):
     """How a trial is executed; nothing here changes what it computes beyond rounding."""
 
@@ -319,6 +323,11 @@ class TrialConfig(Section):
     seed: int = identity(0, ge=0, doc="seed of every random stream; never an axis: use `seeds`")
     rehearsal: RehearsalConfig | None = identity(None, doc="present in a rehearsal (set by --rehearse)")
     execution: ExecutionConfig = execution(doc="how the trial is executed", default_factory=ExecutionConfig)
+
+    @property
+    def micro_batch(self) -> int:
+        """Pairs in one forward pass, as the trial really uses them."""
+        return min(self.execution.micro_batch or DEFAULT_MICRO_BATCH, self.effective().train.batch)
 
     def effective(self) -> TrialConfig:
         """The configuration that training really follows: in a rehearsal with the rehearsal's budget, batch and learning rate."""

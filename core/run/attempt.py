@@ -6,7 +6,6 @@ signal means.
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core import registry
+from core.control import causes, remedy
 from core.control.derive import UnitStatus
 from core.definition.identity import canonical, trial_id
 from core.definition.plan import PlannedTrial
@@ -26,7 +26,7 @@ from core.errors import IntegrityError, SweepError, TrialFailed
 from core.run.context import AttemptContext
 from core.run.leaving import Allocation
 from core.training.context import Interrupted
-from core.workspace import fingerprints
+from core.workspace import fingerprints, process
 from core.workspace.claim import check_config, claim, newest_valid_checkpoint
 from core.workspace.files import fault
 from core.workspace.journal import JournalWriter
@@ -89,7 +89,8 @@ def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
     unit = work.unit(workspace)
     number = work.status.attempts + 1
     try:
-        details = {"job": place.job, "restart": place.allocation.restart, "kind": work.kind}
+        given = place.allocation
+        details = {"job": place.job, "restart": given.restart, "kind": work.kind, "node": process.node(), "limit": given.limit}
         return claim(unit, number, place.worker, details, work.status.evidence)
     except OSError as error:
         raise fault(error, unit.folder) from error
@@ -142,15 +143,12 @@ def perform(workspace: Workspace, work: Work, attempt: Attempt, place: Place, *,
     except SweepError as error:
         print(error, file=sys.stderr, flush=True)
         return end("failed", cause="data_error", message=str(error))
-    except MemoryError:
-        traceback.print_exc()
-        return end("failed", cause="host_oom", message="Python could not allocate memory")
     except Exception as error:
-        cause = "disk_quota" if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) else "user_bug"
         traceback.print_exc()
         sys.stderr.flush()
         where = traceback.extract_tb(error.__traceback__)[-1]
-        end("failed", cause=cause, message=f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})")
+        message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        end("failed", cause=causes.of_exception(error), message=message, signature=causes.signature(error))
         if debug:
             raise
         return 1
@@ -162,6 +160,8 @@ def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
     assert work.planned is not None
     trial = workspace.trial(work.planned.id)
     config = _own_config(trial, work.planned)
+    changed = work.status.remedy
+    config = config.model_copy(update={"execution": config.execution.model_copy(update=dict(changed.execution))})
     found = newest_valid_checkpoint(trial)
     prints = {"code": fingerprints.code_fingerprint(place.code), "env": fingerprints.environment_fingerprint()}
     line = journal.write(
@@ -171,6 +171,8 @@ def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         fingerprints=prints,
         device=place.device,
         threads=place.threads,
+        execution=remedy.used(config),
+        changed=dict(changed.execution),
     )
     if echo is not None:
         echo(line)
@@ -185,6 +187,7 @@ def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         keep=config.execution.checkpoint_keep,
         after=config.execution.checkpoint_after,
         fingerprints=prints,
+        flags=changed.flags,
         echo=echo,
     )
     with _signals(context, place.allocation):

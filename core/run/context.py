@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class AttemptContext:
         threads: CPU threads.
         keep: checkpoints kept while training.
         after: what stays at the end, ``weights`` or ``resume``.
+        flags: what is said beside the result.
         fingerprints: of code and environment; :meth:`note` adds the data's.
         echo: called with every journal line (live output of ``sweep run``).
     """
@@ -53,6 +54,7 @@ class AttemptContext:
         keep: int,
         after: Literal["weights", "resume"],
         fingerprints: Mapping[str, str],
+        flags: Sequence[str] = (),
         echo: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.folder = attempt.folder
@@ -67,6 +69,7 @@ class AttemptContext:
         self._keep = keep
         self._after = after
         self._fingerprints = dict(fingerprints)
+        self._flags = list(flags)
         self._facts: dict[str, Any] = {}
         self._echo = echo
         self._began = time.monotonic()
@@ -132,7 +135,7 @@ class AttemptContext:
                 "seconds": round(time.monotonic() - self._began, 3),
                 "fingerprints": self._fingerprints | {k: v for k, v in self._facts.items() if k == "data"},
                 "facts": {k: v for k, v in self._facts.items() if k != "data"},
-                "flags": [],
+                "flags": self._flags,
             }
             (folder / "metrics.json").write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
 

@@ -31,19 +31,21 @@ class Allocation:
         began: unix seconds of this host.
         job_id: the scheduler's name for it.
         restart: how often the scheduler has restarted it.
+        limit: seconds that it lasts at most; ``None``: for ever.
     """
 
     warned: float | None = None
     began: float = 0.0
     job_id: str | None = None
     restart: int = 0
+    limit: float | None = None
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Allocation:
         """From ``job.json`` and the environment."""
         began = float(os.environ.get("SWEEP_JOB_BEGAN") or time.time())
         restart = int(os.environ.get("SWEEP_JOB_RESTART") or 0)
-        return cls(record.get("warned"), began, os.environ.get("SWEEP_JOB_ID"), restart)
+        return cls(record.get("warned"), began, os.environ.get("SWEEP_JOB_ID"), restart, record.get("limit"))
 
     def why(self, number: int, now: float | None = None) -> Ask:
         """What signal ``number`` asks for."""

@@ -14,19 +14,22 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from core.control import causes
 from core.control.decide import TrialStatus
-from core.control.tick import SweepReader
+from core.control.tick import SweepReader, hold_back
 from core.definition.plan import Shape
 from core.run.attempt import LOST_RACE, Place, Work
 from core.run.child import fork
+from core.run.fitness import Needs, problems_here
 from core.run.leaving import Allocation
-from core.workspace import process
+from core.workspace import nodes, process
 from core.workspace.files import write_atomic
 from core.workspace.journal import JournalWriter, read_lines
 from core.workspace.layout import Attempt, Unit, Workspace
@@ -48,6 +51,8 @@ class Orders:
     device: str
     idle: float
     allocation: Allocation = field(default_factory=Allocation)
+    mounts: tuple[str, ...] = ()
+    free: float = 0.0
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Orders, Workspace]:
@@ -57,6 +62,7 @@ class Orders:
         orders = cls(
             key=folder.name, folder=folder, sweep=record["sweep"], shape=shape, threads=record["threads"],
             device="cuda" if shape.gpus else "cpu", idle=record["idle"], allocation=Allocation.read(record),
+            mounts=tuple(record.get("mounts", ())), free=float(record.get("free", 0.0)),
         )  # fmt: skip
         return orders, Workspace.open(Path(record["workspace"]))
 
@@ -78,6 +84,7 @@ class Worker:
         self._ticked = time.monotonic()
         self._leaving: int | None = None
         self._child: int | None = None
+        self._failed_node: str | None = None
         self._reader = self._read_plan()
         self._offset = int(orders.key.rsplit("-", 1)[-1])
 
@@ -93,11 +100,29 @@ class Worker:
             signal.signal(number, self._leave)
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
             (self.orders.folder / name).unlink(missing_ok=True)
-        identity = {**process.identity(), "job_id": self.orders.allocation.job_id, "restart": self.orders.allocation.restart}
+        identity = {
+            **process.identity(),
+            "node": process.node(),
+            "job_id": self.orders.allocation.job_id,
+            "restart": self.orders.allocation.restart,
+        }
         write_atomic(self.orders.folder / "worker.json", json.dumps(identity, indent=1), sync=True)
+        excluded = nodes.excluded(self.workspace) if self.orders.allocation.job_id is not None else {}
+        if process.node() in excluded:
+            # this array was queued before its node failed
+            reason = f"node {process.node()} is left out: {excluded[process.node()]}"
+            write_atomic(self.orders.folder / "left.json", json.dumps({"reason": reason, "done": 0}), sync=True)
+            return
+        problems = problems_here(Needs(self.orders.shape, self.orders.folder, self.orders.mounts, self.orders.free))
+        if problems:
+            self._unfit(problems)
+            return
         reason = "nothing left to claim"
         quiet = time.monotonic()
         while self._leaving is None:
+            if self._failed_node is not None:
+                reason = f"its node failed: {self._failed_node}"
+                break
             work = self._next()
             if work is not None:
                 self._perform(work)
@@ -113,6 +138,14 @@ class Worker:
         if self._leaving is not None:
             reason = f"signal {signal.Signals(self._leaving).name}"
         write_atomic(self.orders.folder / "left.json", json.dumps({"reason": reason, "done": self.done}), sync=True)
+
+    def _unfit(self, problems: list[str]) -> None:
+        """Leave before the first claim, and keep others away from this node."""
+        why = "; ".join(problems)
+        print(f"this node failed its check: {why}", file=sys.stderr, flush=True)
+        self._exclude(f"its check failed: {why}")
+        record = {"reason": f"the check of its node failed: {why}", "done": 0, "unfit": True}
+        write_atomic(self.orders.folder / "left.json", json.dumps(record), sync=True)
 
     def _leave(self, number: int, frame: object) -> None:
         self._leaving = self._leaving or number
@@ -143,12 +176,12 @@ class Worker:
         plan = self._reader.plan
         start = self._offset % max(1, len(plan))
         for planned in plan[start:] + plan[:start]:
-            if self.orders.shape in (planned.shape, planned.score_shape):
+            if _alike(self.orders.shape, planned.shape) or planned.score_shape == self.orders.shape:
                 yield self._reader.trial(planned)
 
     def _works(self, status: TrialStatus) -> Iterator[Work]:
         planned = status.planned
-        if status.train.claimable and planned.shape == self.orders.shape:
+        if status.train.claimable and status.shape == self.orders.shape:
             yield Work("train", status.train, planned)
         if planned.score_shape == self.orders.shape:
             for (key, scoring), entry in zip(status.scorings.items(), planned.evaluate, strict=True):
@@ -172,6 +205,7 @@ class Worker:
             code=tuple(self._reader.revision.code()), allocation=orders.allocation,
         )  # fmt: skip
         killed_before = oom_kills()
+        unit = work.unit(self.workspace)
         self._child = fork(self.workspace, work, place)
         if self._leaving is not None:
             os.kill(self._child, _passed_on(self._leaving))
@@ -180,18 +214,40 @@ class Worker:
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
             return
         self.done += 1
-        self._end_for(work.unit(self.workspace), child, status, oom_kills() - killed_before)
+        self._end_for(unit, child, status, oom_kills() - killed_before)
+        self._after(unit, child)
+
+    def _after(self, unit: Unit, child: int) -> None:
+        """A failure that may concern others is looked at soon: the node's, and a bug that the next trial would meet too."""
+        mine = {attempt.number for attempt in self._mine(unit, child)}
+        view = next((view for view in self._reader.reader.attempts(unit) if view.number in mine), None)
+        if view is None or view.state != "failed":
+            return
+        if view.cause == "node_failure":
+            self._failed_node = str(view.message)
+            self._exclude(self._failed_node)
+        hold_back(self._reader)
+
+    def _exclude(self, why: str) -> None:
+        """Keep other workers away from this node for a while (on one's own machine there is no other)."""
+        seconds = self._reader.policy.config.exclude_node
+        if seconds and self.orders.allocation.job_id is not None:
+            nodes.exclude(self.workspace, process.node(), seconds, why, self.orders.key)
+
+    def _mine(self, unit: Unit, child: int) -> list[Attempt]:
+        """The attempt that a child of this worker made, if it made one."""
+        here = process.host()["boot"]
+        return [a for a in unit.attempts() if (owner := a.owner()).get("pid") == child and owner.get("boot") == here][-1:]
 
     def _end_for(self, unit: Unit, child: int, status: int, oom: int) -> None:
         """Write the last line for a child that could not."""
-        mine = [a for a in unit.attempts() if a.owner().get("pid") == child and a.owner().get("boot") == process.host()["boot"]]
-        for attempt in mine[-1:]:
+        for attempt in self._mine(unit, child):
             if not _has_ended(attempt):
                 journal = JournalWriter(attempt.journal)
-                journal.write("ended", **self._end_of(status, oom))
+                journal.write("ended", **self._end_of(status, oom, attempt))
                 journal.close()
 
-    def _end_of(self, status: int, oom: int) -> dict[str, Any]:
+    def _end_of(self, status: int, oom: int, attempt: Attempt) -> dict[str, Any]:
         """Fields of the last line of a child that ended without a word.
 
         Told to leave outside of a training step (while it loads, or scores), it ends at once and has nothing to save. A
@@ -202,7 +258,7 @@ class Worker:
             ask = self.orders.allocation.why(self._leaving or number)
             state = ask if ask in ("preempted", "time_limit") else "interrupted"
             return {"state": state, "ask": ask, "message": f"it was told to leave ({signal.Signals(number).name}) with nothing to save"}
-        cause, message = cause_of(status, oom)
+        cause, message = causes.of_status(status, oom, causes.tail_of(attempt.output))
         return {"state": "failed", "cause": cause, "message": message}
 
 
@@ -215,15 +271,9 @@ def _has_ended(attempt: Attempt) -> bool:
     return bool(lines) and lines[-1]["kind"] == "ended"
 
 
-def cause_of(status: int, oom: int) -> tuple[str, str]:
-    """What ended a child, from its wait status and the number of kills that the kernel's OOM killer made meanwhile."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        name = signal.Signals(number).name
-        if number == signal.SIGKILL:
-            return ("host_oom", "the kernel's out-of-memory killer ended it") if oom else ("killed", "it received SIGKILL")
-        return "crashed", f"it received {name}"
-    return "crashed", f"the process left with code {os.WEXITSTATUS(status)} and said nothing"
+def _alike(one: Shape, other: Shape) -> bool:
+    """Whether two shapes differ in nothing but the time."""
+    return replace(one, time=None) == replace(other, time=None)
 
 
 def oom_kills() -> int:

@@ -32,9 +32,6 @@ from core.training.losses import RewardBatch, total_loss
 from core.training.schedule import Budget, lr_factor
 from core.training.state import Progress, read_checkpoint, restore_weights, trained_weights, write_checkpoint
 
-DEFAULT_MICRO_BATCH = 8
-"""Pairs in one forward pass where `execution.micro_batch` is null."""
-
 
 def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
     """Train one trial to its end and publish it.
@@ -74,7 +71,7 @@ class Trainer:
         self.model: RewardModel = build(config, device=context.device)
         self.optimizer = make_optimizer(self.model, config)
         self.budget = Budget.of(config.train, self.data.epoch_size)
-        self.micro_batch = min(config.execution.micro_batch or DEFAULT_MICRO_BATCH, config.train.batch)
+        self.micro_batch = config.micro_batch
         self.loaders = max(1, min(4, context.threads))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None

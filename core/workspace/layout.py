@@ -13,6 +13,7 @@
         requests/0001.json                    what others ask of the trial, numbered
     baselines/<name>/scores/<key>/            the same for what is no trial
     jobs/<key>/                               submitit's folder, with job.json and worker.json (0700)
+    nodes/<name>.json                         a node that no worker is sent to for a while
     nights/  cache/  leases/  HOLD
 """
 
@@ -205,6 +206,11 @@ class Workspace:
     def jobs(self) -> Path:
         """What was submitted."""
         return self.root / "jobs"
+
+    @property
+    def nodes(self) -> Path:
+        """Nodes that no worker is sent to for a while (:mod:`core.workspace.nodes`)."""
+        return self.root / "nodes"
 
     @property
     def held(self) -> bool:

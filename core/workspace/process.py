@@ -32,6 +32,11 @@ def host() -> dict[str, str]:
     }
 
 
+def node() -> str:
+    """The scheduler's name for this node, else the host's."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
 def start_time(pid: int) -> int | None:
     """Clock ticks after boot at which ``pid`` started; ``None`` where there is no such process (a zombie has ended)."""
     stat = _read(f"/proc/{pid}/stat")

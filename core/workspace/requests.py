@@ -18,7 +18,8 @@ from typing import Literal, cast
 from core.workspace.files import create_exclusive, fault, read_json
 from core.workspace.layout import Scoring, Trial
 
-Request = Literal["cancel", "retry", "force", "prune", "checkpoint"]
+Request = Literal["cancel", "pause", "resume", "retry", "force", "prune", "checkpoint"]
+Stop = Literal["cancel", "prune", "pause"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Asked:
     """The requests of a trial, replayed in order.
 
     Attributes:
-        stop: ``cancel`` or ``prune`` where the last word is to stop, else ``None``.
+        stop: ``cancel``, ``prune`` or ``pause`` where the last word is to stop, else ``None``.
+        why: of a pause, where its writer gave a reason.
         forgiven: failures up to this attempt no longer count.
         dead: attempts that a user declared dead.
         scorings: the same two for each scoring, by key.
@@ -34,17 +36,18 @@ class Asked:
         count: how many requests there are.
     """
 
-    stop: Literal["cancel", "prune"] | None = None
+    stop: Stop | None = None
     forgiven: int = 0
     dead: frozenset[int] = field(default_factory=frozenset)
     checkpoints: int = 0
     count: int = 0
     scorings: Mapping[str, tuple[int, frozenset[int]]] = field(default_factory=dict)
+    why: str | None = None
 
     def of_scoring(self, key: str) -> Asked:
         """What the requests mean for one scoring of the trial."""
         forgiven, dead = self.scorings.get(key, (0, frozenset()))
-        return Asked(self.stop, forgiven, dead)
+        return Asked(self.stop, forgiven, dead, why=self.why)
 
 
 def user() -> str:
@@ -55,8 +58,8 @@ def user() -> str:
         return str(os.getuid())
 
 
-def drop(trial: Trial, kind: Request) -> None:
-    """Ask something of a trial; the request gets the next free number."""
+def drop(trial: Trial, kind: Request, why: str | None = None) -> None:
+    """Ask something of a trial, with a reason where there is one; the request gets the next free number."""
     try:
         trial.requests.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,6 +68,8 @@ def drop(trial: Trial, kind: Request) -> None:
     seen = attempts[-1].number if attempts else 0
     scorings = {folder.name: len(Scoring(folder).attempts()) for folder in sorted((trial.folder / "scores").glob("*"))}
     record = {"v": 1, "kind": kind, "by": user(), "t": round(time.time(), 3), "attempt": seen, "scorings": scorings}
+    if why is not None:
+        record["why"] = why
     text = json.dumps(record)
     number = len(_names(trial))
     while True:
@@ -82,7 +87,8 @@ def _names(trial: Trial) -> list[str]:
 
 def asked(trial: Trial) -> Asked:
     """Replay the requests of a trial."""
-    stop: Literal["cancel", "prune"] | None = None
+    stop: Stop | None = None
+    why: str | None = None
     forgiven, checkpoints = 0, 0
     dead: set[int] = set()
     scorings: dict[str, tuple[int, frozenset[int]]] = {}
@@ -90,8 +96,10 @@ def asked(trial: Trial) -> Asked:
     for name in names:
         value = read_json(trial.requests / name)
         kind = cast(Request, value["kind"])
-        if kind in ("cancel", "prune"):
-            stop = kind
+        if kind in ("cancel", "prune") or (kind == "pause" and stop is None):
+            stop, why = kind, value.get("why")
+        if kind == "resume" and stop == "pause":
+            stop = None
         if kind in ("retry", "force"):
             stop = None
             forgiven = max(forgiven, value["attempt"])
@@ -102,4 +110,4 @@ def asked(trial: Trial) -> Asked:
             dead.add(value["attempt"])
         if kind == "checkpoint":
             checkpoints += 1
-    return Asked(stop, forgiven, frozenset(dead), checkpoints, len(names), scorings)
+    return Asked(stop, forgiven, frozenset(dead), checkpoints, len(names), scorings, why)

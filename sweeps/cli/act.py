@@ -1,9 +1,10 @@
-"""``cancel``, ``retry``, ``tick`` and ``index``: what changes a sweep after its launch."""
+"""``cancel``, ``pause``, ``resume``, ``retry``, ``tick`` and ``index``: what changes a sweep after its launch."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,19 +17,23 @@ from core.definition.plan import cell_name
 from core.errors import CAUSES, EnvironmentFault, UsageError, nearest
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, event, newest, resolve
-from core.workspace.requests import drop
+from core.workspace.requests import Asked, Request, asked, drop
 from slurm.profile import of_sweep
 from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, open_workspace, print_json, say
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="SWEEP|TRIAL", help="A sweep, or the first digits of a trial's id.", show_default=False)
 ]
+CellOption = Annotated[list[str] | None, typer.Option("--cell", metavar="PATH=VALUE", help="Only cells that match.", show_default=False)]
+CauseOption = Annotated[str | None, typer.Option("--cause", help="Only trials whose last failure has this cause.", show_default=False)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(cancel)
+    app.command()(pause)
+    app.command()(resume)
     app.command()(retry)
     app.command()(tick)
     group = typer.Typer(no_args_is_help=True, help="The index: a cache that answers questions quickly.", rich_markup_mode=None)
@@ -73,46 +78,104 @@ def _confirm(verb: str, touched: list[TrialStatus], yes: bool) -> None:
 
 def cancel(
     target: TargetArgument,
-    cell: Annotated[
-        list[str] | None, typer.Option("--cell", metavar="PATH=VALUE", help="Only cells that match.", show_default=False)
-    ] = None,
+    cell: CellOption = None,
+    cause: CauseOption = None,
     yes: YesOption = False,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
     """Stop a sweep or a trial: running trials save a checkpoint and leave, pending ones are not started."""
-    place = open_workspace(workspace)
-    revision, trials = _target(place, target)
-    found = _statuses(place, revision, trials)
-    _check_paths(found.values(), cell)
-    touched = [t for t in found.values() if t.train.state in OPEN and _matches(t, cell)]
-    if not json:
-        _confirm("cancel", touched, yes)
-    for trial in touched:
-        drop(place.trial(trial.planned.id), "cancel")
-    if revision is not None and touched:
-        event(revision.sweep, "cancel", "cancelled", trials=[t.planned.id for t in touched])
-    if json:
-        print_json({"cancelled": [t.planned.id for t in touched]})
-    elif touched:
+    touched = _ask("cancel", target, cell, cause, yes, workspace, json, lambda place, t: t.train.state in OPEN)
+    if touched and not json:
         say(f"asked; running ones leave after their step. `sweep retry {target}` or a new launch takes them up again")
     return 0
 
 
+def pause(
+    target: TargetArgument,
+    cell: CellOption = None,
+    cause: CauseOption = None,
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Hold trials: running ones save a checkpoint and leave, pending ones are not started, until `sweep resume`."""
+    touched = _ask("pause", target, cell, cause, yes, workspace, json, _can_be_paused)
+    if touched and not json:
+        say(f"asked; running ones save and leave after their step. `sweep resume {target}` takes them up again")
+    return 0
+
+
+def resume(
+    target: TargetArgument,
+    cell: CellOption = None,
+    cause: CauseOption = None,
+    yes: YesOption = False,
+    workspace: WorkspaceOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Lift a pause; the next launch or tick goes on."""
+    touched = _ask("resume", target, cell, cause, yes, workspace, json, lambda place, t: _wish(place, t).stop == "pause")
+    if touched and not json:
+        say("they go on from their checkpoints; next: sweep launch DEF, or sweep tick SWEEP")
+    return 0
+
+
+DONE: dict[Request, str] = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}
+
+
+def _ask(
+    kind: Request,
+    target: str,
+    cell: list[str] | None,
+    cause: str | None,
+    yes: bool,
+    workspace: Path | None,
+    json: bool,
+    chosen: Callable[[Workspace, TrialStatus], bool],
+) -> list[TrialStatus]:
+    """Drop a request into every trial that is meant; returns those."""
+    _check_cause(cause)
+    place = open_workspace(workspace)
+    revision, trials = _target(place, target)
+    found = _statuses(place, revision, trials)
+    _check_paths(found.values(), cell)
+    touched = [t for t in found.values() if chosen(place, t) and cause in (None, t.train.cause) and _matches(t, cell)]
+    if not json:
+        _confirm(kind, touched, yes)
+    for trial in touched:
+        drop(place.trial(trial.planned.id), kind)
+    if revision is not None and touched:
+        event(revision.sweep, kind, DONE[kind], trials=[t.planned.id for t in touched])
+    if json:
+        print_json({DONE[kind]: [t.planned.id for t in touched]})
+    return touched
+
+
+def _wish(place: Workspace, trial: TrialStatus) -> Asked:
+    return asked(place.trial(trial.planned.id))
+
+
+def _can_be_paused(place: Workspace, trial: TrialStatus) -> bool:
+    return trial.train.state in OPEN and _wish(place, trial).stop is None
+
+
+def _check_cause(cause: str | None) -> None:
+    if cause is not None and cause not in CAUSES:
+        raise UsageError("no such cause", found=cause, allowed=CAUSES, nearest=nearest(cause, CAUSES))
+
+
 def retry(
     target: TargetArgument,
-    cause: Annotated[str | None, typer.Option("--cause", help="Only failures with this cause.", show_default=False)] = None,
-    cell: Annotated[
-        list[str] | None, typer.Option("--cell", metavar="PATH=VALUE", help="Only cells that match.", show_default=False)
-    ] = None,
+    cause: CauseOption = None,
+    cell: CellOption = None,
     force: Annotated[bool, typer.Option("--force", help="Declare attempts of unknown state dead.")] = False,
     yes: YesOption = False,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
     """Forgive failed, cancelled or pruned trials (and scorings), so that the next launch or tick takes them up again."""
-    if cause is not None and cause not in CAUSES:
-        raise UsageError("no such cause", found=cause, allowed=CAUSES, nearest=nearest(cause, CAUSES))
+    _check_cause(cause)
     place = open_workspace(workspace)
     revision, trials = _target(place, target)
     found = _statuses(place, revision, trials)
@@ -121,8 +184,8 @@ def retry(
     touched = [
         t
         for t in found.values()
-        if (t.train.state in states or any(s.state == "failed" for s in t.scorings.values()))
-        and (cause is None or cause in (t.train.cause, *(s.cause for s in t.scorings.values())))
+        if (t.train.state in states or any(s.state == "failed" for s in t.scorings.values()) or _held_for_others(place, t))
+        and (cause is None or cause in (t.train.cause, *(s.cause for s in t.scorings.values())) or _held_for_others(place, t))
         and _matches(t, cell)
     ]
     if not json:
@@ -134,6 +197,11 @@ def retry(
     elif touched:
         say("they are pending again; next: sweep launch DEF, or sweep tick SWEEP")
     return 0
+
+
+def _held_for_others(place: Workspace, trial: TrialStatus) -> bool:
+    """Whether it waits because others failed, and not because a person paused it."""
+    return trial.train.state == "held" and _wish(place, trial).why is not None
 
 
 def _check_paths(found: Iterable[TrialStatus], cell: list[str] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -76,6 +77,8 @@ def _introduce(registered: Registered, prune: bool) -> None:
         say(f"{counts['stale']} stale: their results are of other code; kept and marked (--stale rerun trains them again)")
     if registered.revived:
         say(f"{registered.revived} had been cancelled and are taken up again")
+    for why, count in Counter(registered.paused).items():
+        say(f"{count} stay paused ({why}): sweep resume {revision.sweep.id}")
     for trial in registered.removed:
         verdict = "pruned, unless another sweep asks for it" if prune else "left alone (--prune stops it)"
         say(f"no longer in the definition: {trial.id[:10]} {cell_name(trial.cell)}, seed {trial.seed}: {verdict}")
@@ -108,8 +111,8 @@ def _drive(place: Workspace, revision: Revision, workers: int | None, *, only_wa
     mirror.start()
     name = revision.sweep.id
     try:
-        with Show(reader, mirror) as show:
-            submitter = None if only_watch else wiring.submitter(place, of_sweep(revision.sweep), workers)
+        submitter = None if only_watch else wiring.submitter(place, of_sweep(revision.sweep), workers)
+        with Show(reader, mirror, submitter) as show:
             outcome = drive(reader, submitter, workers, mirror=mirror, show=show)
         mirror.finish()
     except KeyboardInterrupt:
@@ -137,6 +140,9 @@ def _exit_code(state: SweepState) -> int:
     blocked = [t for t in state.trials if t.train.state == "blocked"]
     for trial in blocked:
         hint(f"blocked: {trial.planned.id[:10]}: {trial.train.reason}")
+    held = [t for t in state.trials if t.train.state == "held"]
+    for why, count in Counter(t.train.reason for t in held).items():
+        hint(f"held: {count} trials ({why}); sweep resume takes them up again")
     return 1 if bad or unscored else 0
 
 

@@ -20,6 +20,7 @@ from core.control.states import TRIAL_STATES
 from core.control.tick import trial_key
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
+from core.workspace import nodes
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, newest, resolve
@@ -176,7 +177,7 @@ def _facts(workspace: Workspace, trial: Trial, sweep: str) -> dict[str, Any]:
         "state": status.state, "reason": status.reason, "cause": status.cause, "config": config,
         "attempts": [_attempt(a) for a in reader.attempts(trial)], "result": result, "scores": scores, "folder": str(trial.folder),
         "scorings": _scorings(workspace, reader, trial, planned),
-        "sweeps": _sweeps_of(workspace, trial.id),
+        "sweeps": _sweeps_of(workspace, trial.id), "remedy": status.remedy.words,
     }  # fmt: skip
 
 
@@ -199,7 +200,8 @@ def _attempt(view: AttemptView) -> dict[str, Any]:
     return {
         "number": view.number, "state": view.state, "cause": view.cause, "message": view.message, "steps": view.steps,
         "checkpoint": view.checkpoint, "host": owner.get("host"), "pid": owner.get("pid"), "job": owner.get("job"),
-        "evidence": view.evidence, "before": owner.get("evidence"), "last": view.last,
+        "evidence": view.evidence, "before": owner.get("evidence"), "last": view.last, "node": owner.get("node"),
+        "changed": (view.started or {}).get("changed") or {},
     }  # fmt: skip
 
 
@@ -267,16 +269,22 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
     advice = ADVICE.get(facts["cause"] or "") if facts["state"] == "failed" else None
     advice = advice.replace("TRIAL", facts["id"][:10]) if advice else _advice(facts)
     if json:
-        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings")
+        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings", "remedy")
         print_json({k: facts[k] for k in keep} | {"next": advice, "requests": _requests(place.trial(facts["id"]))})
         return 0
     say(f"trial {facts['id'][:10]}  {cell_name(facts['cell'] or {})}, seed {facts['seed']}{_rehearsal(facts)}")
     say(f"it is {facts['state']}: {facts['reason']}")
+    excluded = nodes.excluded(place)
     for attempt in facts["attempts"]:
         say()
-        say(f"attempt {attempt['number']} on {attempt['host']} (pid {attempt['pid']}, job {attempt['job'] or 'none'})")
+        where = attempt["node"] or attempt["host"]
+        job = f"job {attempt['job']}{_slurm_id(place, attempt['job'])}" if attempt["job"] else "no job"
+        say(f"attempt {attempt['number']} on {where} (pid {attempt['pid']}, {job})")
         if attempt["before"]:
             say(f"  was allowed because the one before had ended: {attempt['before']}")
+        if attempt["changed"]:
+            said = ", ".join(f"execution.{name}={str(value).lower()}" for name, value in attempt["changed"].items())
+            say(f"  ran with {said}, because an attempt before it ran out of GPU memory; the effective batch is the same")
         cause = f" ({attempt['cause']})" if attempt["cause"] else ""
         say(f"  {attempt['state']}{cause} after step {attempt['steps']}, newest checkpoint {attempt['checkpoint'] or 'none'}")
         if attempt["evidence"]:
@@ -285,6 +293,11 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
             say(f"  last sign of life at {_clock(attempt['last'])} by its own clock")
         if attempt["message"]:
             say(f"  {attempt['message']}")
+        if attempt["node"] in excluded and attempt["state"] == "failed":
+            say(f"  no worker is sent to {attempt['node']} for now: {excluded[attempt['node']]}")
+    if facts["state"] == "pending" and facts["remedy"]:
+        say()
+        say(f"the next attempt takes {facts['remedy']}")
     for scoring in facts["scorings"]:
         say()
         cause = f" ({scoring['cause']})" if scoring["cause"] else ""
@@ -292,11 +305,19 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
         if scoring["state"] == "failed":
             say(f"  {scoring['message']}")
     for request in _requests(place.trial(facts["id"])):
-        say(f"request: {request['kind']} by {request['by']} at {_clock(request['t'])}")
+        why = f": {request['why']}" if request.get("why") else ""
+        say(f"request: {request['kind']} by {request['by']} at {_clock(request['t'])}{why}")
     if advice:
         say()
         say(f"next: {advice}")
     return 0
+
+
+def _slurm_id(place: Workspace, job: str | None) -> str:
+    """The scheduler's own name of a worker, for those who look it up there."""
+    worker = place.jobs / job / "worker.json" if job else None
+    found = read_json(worker).get("job_id") if worker is not None and worker.exists() else None
+    return f", SLURM {found}" if found else ""
 
 
 def _advice(facts: dict[str, Any]) -> str | None:
@@ -306,7 +327,7 @@ def _advice(facts: dict[str, Any]) -> str | None:
     return {
         "cancelled": f"sweep retry {id}",
         "pruned": f"sweep retry {id}",
-        "held": "remove the workspace's HOLD file",
+        "held": "remove the workspace's HOLD file" if "HOLD" in facts["reason"] else f"sweep resume {id}",
         "unknown": f"if you know that its process is gone: sweep retry {id} --force",
         "pending": f"sweep launch or sweep tick {facts['sweep']} starts workers" if facts["sweep"] else None,
     }.get(facts["state"])

@@ -46,6 +46,21 @@ def test_a_killed_attempt_is_followed_by_others_up_to_its_policy() -> None:
     assert derive(views, published=False).state == "failed"
 
 
+def test_a_newer_checkpoint_starts_the_count_of_failures_again() -> None:
+    twice = [attempt(1, "failed", cause="crashed"), attempt(2, "failed", cause="crashed")]
+    assert derive(twice, published=False).state == "failed"
+    progressed = [attempt(1, "failed", cause="crashed", checkpoint=10), attempt(2, "failed", cause="crashed", checkpoint=20)]
+    assert derive(progressed, published=False).claimable
+
+
+def test_a_pause_holds_and_a_failure_outranks_it() -> None:
+    paused = Asked(stop="pause", why="3 trials failed alike")
+    status = derive([attempt(1, "interrupted")], published=False, asked=paused)
+    assert (status.state, status.claimable, status.reason) == ("held", False, "paused: 3 trials failed alike")
+    assert derive([attempt(1, "failed", cause="user_bug")], published=False, asked=paused).state == "failed"
+    assert derive([attempt(1, "running")], published=False, asked=paused).state == "running"
+
+
 def test_a_retry_forgives_what_it_has_seen_and_nothing_later() -> None:
     views = [attempt(1, "failed", cause="user_bug")]
     assert derive(views, published=False, asked=Asked(forgiven=1)).claimable
@@ -59,10 +74,10 @@ def test_silence_is_unknown_and_not_claimable() -> None:
 
 
 def test_attempts_that_save_nothing_end_the_trial_and_progress_starts_the_count_again() -> None:
-    lost = [attempt(n, "lost") for n in (1, 2)]
+    lost = [attempt(1, "lost")]
     assert derive(lost, published=False).claimable
-    assert derive([*lost, attempt(3, "lost")], published=False).cause == "no_progress"
-    assert derive([*lost, attempt(3, "lost", checkpoint=40)], published=False).claimable
+    assert derive([*lost, attempt(2, "lost")], published=False).cause == "no_progress"
+    assert derive([*lost, attempt(2, "lost", checkpoint=40)], published=False).claimable
 
 
 def test_a_preempted_attempt_is_not_a_failed_one() -> None:
@@ -90,7 +105,7 @@ views = st.lists(
 )
 
 
-@given(views, st.booleans(), st.sampled_from([None, "cancel", "prune"]), st.booleans(), st.integers(0, 6))
+@given(views, st.booleans(), st.sampled_from([None, "cancel", "prune", "pause"]), st.booleans(), st.integers(0, 6))
 def test_a_claimable_trial_always_has_evidence_for_its_last_attempt(
     history: Any, published: bool, stop: Any, held: bool, forgiven: int
 ) -> None:

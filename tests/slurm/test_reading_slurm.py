@@ -48,9 +48,9 @@ def test_states_of_sacct_lose_their_tails_and_waiting_tasks_are_listed_one_by_on
     [
         ("COMPLETED", "lost"),  # a process that left without a word; a result is the trial's folder to say
         ("FAILED", "lost"),
-        ("OUT_OF_MEMORY", "lost"),
-        ("NODE_FAIL", "lost"),
-        ("BOOT_FAIL", "lost"),
+        ("OUT_OF_MEMORY", "failed"),
+        ("NODE_FAIL", "failed"),
+        ("BOOT_FAIL", "failed"),
         ("CANCELLED", "interrupted"),
         ("PREEMPTED", "preempted"),
         ("TIMEOUT", "time_limit"),
@@ -60,6 +60,8 @@ def test_states_of_sacct_lose_their_tails_and_waiting_tasks_are_listed_one_by_on
 def test_last_states_end_an_attempt_with_their_own_words(state: str, ended: str) -> None:
     answer = of_row(row(state), requeue=False)
     assert (answer.alive, answer.ended, answer.silent) == (False, ended, False)
+    named = {"OUT_OF_MEMORY": "host_oom", "NODE_FAIL": "node_failure", "BOOT_FAIL": "node_failure"}
+    assert answer.cause == named.get(state)
     assert answer.evidence == f"SLURM says {state} for job 12_3"
     assert answer.verdict(0) == (ended, answer.evidence)
 

@@ -1,0 +1,105 @@
+"""What the next attempt of a trial does differently, from its attempts alone. Pure.
+
+After ``cuda_oom`` the next attempt goes one rung down the ladder of execution settings that need less memory: the micro-batch
+is halved until it is one pair, then activations are recomputed. The effective batch, the order of the data and the id stay as
+they are. A setting that helped once is kept by all later attempts. A rung whose setting an attempt did not record is passed
+over, so that the ladder grows with the settings.
+
+An attempt that met the time limit before its first checkpoint is followed by one that is given more time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from core.definition.trial import TrialConfig
+
+if TYPE_CHECKING:
+    from core.control.derive import AttemptView
+    from core.control.policy import Policy
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One execution setting that can be changed to need less memory.
+
+    Attributes:
+        setting: its name in ``execution``.
+        less: the next value, or ``None`` where there is none.
+        flag: what is said beside a result that was computed with it.
+    """
+
+    setting: str
+    less: Callable[[Any], Any]
+    flag: str
+
+
+LADDER = (
+    Rung("micro_batch", lambda size: size // 2 or None, "micro_batch_halved"),
+    Rung("activation_checkpointing", lambda on: None if on else True, "activations_recomputed"),
+)
+"""From the cheapest to the dearest."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Changes for the next attempt.
+
+    Attributes:
+        execution: settings that replace the definition's.
+        flags: said beside the result.
+        time: seconds that it is given; ``None``: what the definition or the cluster profile says.
+        exhausted: why nothing is left to change although the last failure asks for it.
+    """
+
+    execution: Mapping[str, Any] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    time: float | None = None
+    exhausted: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The changes in words; "" for none."""
+        said = [f"execution.{name}={str(value).lower()}" for name, value in self.execution.items()]
+        return ", ".join([*said, *([f"{self.time / 60:g} min of time"] if self.time else [])])
+
+
+def used(config: TrialConfig) -> dict[str, Any]:
+    """The ladder's settings as an attempt with this configuration uses them."""
+    execution = config.execution.model_dump(mode="json")
+    execution["micro_batch"] = config.micro_batch
+    return {rung.setting: execution[rung.setting] for rung in LADDER}
+
+
+def remedy(attempts: Sequence[AttemptView], policy: Policy) -> Remedy:
+    """What the attempt after these does differently (those before a user's retry are left out by the caller)."""
+    changes: dict[str, Any] = {}
+    exhausted = None
+    for attempt in attempts:
+        started = attempt.started or {}
+        changes = dict(started.get("changed") or changes)
+        exhausted = None
+        if attempt.cause == "cuda_oom" and policy.config.shrink and "execution" in started:
+            step = _down({**started["execution"], **changes})
+            exhausted = None if step else "no setting is left that needs less memory"
+            changes |= step
+    flags = tuple(rung.flag for rung in LADDER if rung.setting in changes)
+    return Remedy(changes, flags, _longer(attempts, policy), exhausted)
+
+
+def _down(execution: Mapping[str, Any]) -> dict[str, Any]:
+    for rung in LADDER:
+        if rung.setting in execution and (value := rung.less(execution[rung.setting])) is not None:
+            return {rung.setting: value}
+    return {}
+
+
+def _longer(attempts: Sequence[AttemptView], policy: Policy) -> float | None:
+    """More time than the last limit, where that was met before there was a checkpoint to go on from."""
+    if policy.config.longer <= 1 or not attempts:
+        return None
+    limits = [float(a.owner["limit"]) for a in attempts if a.state == "time_limit" and not a.checkpoint and a.owner.get("limit")]
+    saved = any(a.checkpoint for a in attempts)
+    return max(limits) * policy.config.longer if limits and not saved else None

@@ -1,0 +1,74 @@
+"""What the next attempt does differently, read from the attempts alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.control.derive import AttemptView, derive
+from core.control.policy import Policy
+from core.control.remedy import LADDER, remedy
+from core.definition.failures import FailuresConfig
+from core.definition.trial import ExecutionConfig
+
+POLICY = Policy()
+
+
+def oom(number: int, micro: int, changed: dict[str, Any] | None = None, **more: Any) -> AttemptView:
+    used = {"micro_batch": micro, "activation_checkpointing": bool((changed or {}).get("activation_checkpointing"))}
+    started = {"t": 1.0, "execution": used, "changed": changed or {}}
+    return AttemptView(number, "failed", evidence="its journal's last line", cause="cuda_oom", started=started, **more)
+
+
+def ended(number: int, state: str, changed: dict[str, Any] | None = None, **more: Any) -> AttemptView:
+    return AttemptView(number, state, evidence="x", started={"t": 1.0, "changed": changed or {}}, **more)  # type: ignore[arg-type]
+
+
+def test_the_micro_batch_is_halved_down_to_one_and_then_activations_are_recomputed() -> None:
+    attempts: list[AttemptView] = []
+    size, changed, seen = 8, dict[str, Any](), []
+    for number in range(1, 6):
+        attempts.append(oom(number, size, changed))
+        found = remedy(attempts, POLICY)
+        if found.exhausted:
+            break
+        changed = dict(found.execution)
+        size = changed.get("micro_batch", size)
+        seen.append(changed)
+    assert seen == [
+        {"micro_batch": 4},
+        {"micro_batch": 2},
+        {"micro_batch": 1},
+        {"micro_batch": 1, "activation_checkpointing": True},
+    ]
+    status = derive(attempts, published=False)
+    assert (status.state, status.cause) == ("failed", "cuda_oom")
+    assert "no setting is left that needs less memory" in status.reason
+
+
+def test_what_helped_is_kept_by_every_later_attempt_and_said() -> None:
+    attempts = [oom(1, 8), ended(2, "preempted", {"micro_batch": 4}, checkpoint=10), ended(3, "lost", {"micro_batch": 4}, checkpoint=10)]
+    found = remedy(attempts, POLICY)
+    assert (found.execution, found.flags) == ({"micro_batch": 4}, ("micro_batch_halved",))
+    assert derive(attempts, published=False).remedy == found
+    # an attempt that was killed before it said `started` changes nothing
+    assert remedy([*attempts, AttemptView(4, "lost", evidence="x")], POLICY).execution == {"micro_batch": 4}
+
+
+def test_nothing_is_shrunk_where_the_definition_says_so_and_a_retry_starts_anew() -> None:
+    never = Policy({"cuda_oom": 6}, FailuresConfig(shrink=False))
+    assert remedy([oom(1, 8)], never).execution == {}
+    from core.workspace.requests import Asked
+
+    assert derive([oom(1, 8)], published=False, asked=Asked(forgiven=1)).remedy.execution == {}
+
+
+def test_a_time_limit_without_a_checkpoint_asks_for_more_time() -> None:
+    first = AttemptView(1, "time_limit", evidence="x", owner={"limit": 3600.0})
+    assert remedy([first], POLICY).time == 7200.0
+    assert remedy([AttemptView(1, "time_limit", evidence="x", owner={"limit": 3600.0}, checkpoint=5)], POLICY).time is None
+    assert remedy([first], Policy(config=FailuresConfig(longer=1))).time is None
+    assert remedy([AttemptView(1, "time_limit", evidence="x")], POLICY).time is None, "a limit that nobody wrote down"
+
+
+def test_every_rung_is_a_setting_of_an_execution() -> None:
+    assert {rung.setting for rung in LADDER} <= set(ExecutionConfig.model_fields)

@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -25,7 +26,7 @@ from pydantic import BaseModel
 from core import registry
 from core.definition.fields import Role, Section, role_of
 from core.definition.plan import PlannedTrial
-from core.definition.trial import RewardTransformConfig, TrialConfig, weighted
+from core.definition.trial import ParadigmConfig, RewardTransformConfig, TrialConfig, weighted
 from core.errors import DefinitionError
 
 VERSION = 1
@@ -59,31 +60,47 @@ def _fields(model: type[BaseModel]) -> tuple[_Field, ...]:
     return tuple(out)
 
 
-def canonical_section(name: str, value: Any) -> Any:
+def canonical_section(name: str, value: Any, paradigm: ParadigmConfig) -> Any:
     """The canonical form of one section of a trial.
 
+    A paradigm without a reward head trains none and weighs no terms over its rewards: both sections are without effect. A template
+    that ships for the paradigm is named by its text.
+
     Raises:
-        DefinitionError: no term of the loss, or no source, has a weight above 0.
+        DefinitionError: no term of the loss, or no source, has a weight above 0; or a paradigm with a reward head has none.
     """
     if name == "loss":
-        value = weighted(value)
+        value = weighted(value) if paradigm.HEAD else {}
+    elif name == "head" and not paradigm.HEAD:
+        value = registry.get("head", "none").config()
+    elif name == "prompt" and value.file is None and value.sha is None and paradigm.PROMPT is not None:
+        value = value.model_copy(update={"sha": _sha_of(paradigm.PROMPT)})
     elif isinstance(value, Section):
         value = value.canonical()
-    if name == "loss" and all(isinstance(term, RewardTransformConfig) for term in value.values()):
+    if name == "loss" and paradigm.HEAD and all(isinstance(term, RewardTransformConfig) for term in value.values()):
         only = f": {', '.join(value)} only changes the rewards" if value else ""
         raise DefinitionError(f"loss has no entry with a weight above 0{only}")
+    if name == "head" and paradigm.HEAD and value.name == "none":
+        heads = [known for known in registry.names("head") if known != "none"]
+        raise DefinitionError(f"the paradigm {paradigm.name} reads its reward from a head", found="head: none", allowed=heads)
     if name == "data" and not value.sources:
         raise DefinitionError("data.sources has no entry with a weight above 0")
     return value
+
+
+@cache
+def _sha_of(file: Path) -> str:
+    return hashlib.sha256(file.read_text(encoding="utf-8").encode()).hexdigest()
 
 
 def canonical_form(config: TrialConfig) -> TrialConfig:
     """The configuration with every section in its canonical form (pure; applying it twice changes nothing).
 
     Raises:
-        DefinitionError: no term of the loss, or no source, has a weight above 0.
+        DefinitionError: see :func:`canonical_section`.
     """
-    return config.model_copy(update={name: canonical_section(name, getattr(config, name)) for name in TrialConfig.model_fields})
+    sections = {name: canonical_section(name, getattr(config, name), config.paradigm) for name in TrialConfig.model_fields}
+    return config.model_copy(update=sections)
 
 
 def identity_part(value: Any, path: str = "") -> Any:

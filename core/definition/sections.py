@@ -45,11 +45,17 @@ TARGETS: dict[Keys, tuple[Keys, ...]] = {
 """Which fields of the trial a top-level key sets."""
 
 READS = {
+    "head": {"paradigm"},
+    "loss": {"paradigm"},
+    "prompt": {"paradigm"},
     "data": {"validation"},
     "train": {"validation", "checkpoint", "execution"},
     "execution": {"validation", "checkpoint"},
 }
 """Sections that a section reads even without ``${...}``."""
+
+FILLED = {target[0] for targets in TARGETS.values() for target in targets}
+"""Sections of which another one sets fields."""
 
 CACHE = 4096
 """Results remembered per section; older ones are forgotten first."""
@@ -197,7 +203,7 @@ class SectionPlan:
 
     def _derived(self, out: Any, plans: Mapping[str, SectionPlan], indices: Sequence[int]) -> Any:
         """Fill in what ``validation`` and ``checkpoint`` set."""
-        if self.name not in READS or not (out is None or isinstance(out, dict)):
+        if self.name not in FILLED or not (out is None or isinstance(out, dict)):
             return out
         out = dict(out or {})
         for (section, key), targets in TARGETS.items():
@@ -224,12 +230,16 @@ class SectionPlan:
                     "prompt.file is written out, not interpolated", found=raw["file"], place=self._place(("file",), indices)
                 )
             raw = {**raw, "sha": self.source.prompts[raw["file"]]}
-        return self._typed(raw, indices)
+        return self._typed(raw, plans, indices)
 
-    def _typed(self, raw: Any, indices: Sequence[int]) -> Result:
+    def _typed(self, raw: Any, plans: Mapping[str, SectionPlan], indices: Sequence[int]) -> Result:
         prefix: Path_ = (self.name,) if self.name in VARIABLE else ("trial", self.name)
         try:
-            return Result(self.name, canonical_section(self.name, self._validated(raw, prefix, indices)))
+            value = self._validated(raw, prefix, indices)
+            if self.name in TRIAL:
+                paradigm = value if self.name == "paradigm" else plans["paradigm"].result(plans, indices).value
+                value = canonical_section(self.name, value, paradigm)
+            return Result(self.name, value)
         except ValidationError as error:
             raise translate(error, prefix, self.places(indices), raw=raw) from None
         except ValueError as error:

@@ -8,6 +8,7 @@ classes of those configurations stand here. Every default that the paper leaves 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, SerializeAsAny, ValidationError, field_validator, model_validator
@@ -25,9 +26,31 @@ SHORTHAND = ("backbone", "paradigm", "head")
 
 
 class ParadigmConfig(Section):
-    """Base of the configuration of a paradigm: how a reward is read out of a model."""
+    """Base of the configuration of a paradigm: how a reward is read out of a model.
+
+    Class attributes say what of the rest of a trial the paradigm uses.
+    """
+
+    HEAD: ClassVar[bool] = True
+    """Whether it trains a reward head with the terms of `loss`; without one, both sections are without effect."""
+
+    PROMPT: ClassVar[Path | None] = None
+    """The template that ships for it, used where `prompt.file` is null; ``None``: the prompt as it is."""
+
+    PLACES: ClassVar[tuple[str, ...]] = ("prompt",)
+    """What a template must have a place for."""
+
+    REHEARSAL_STEPS: ClassVar[float] = 1.0
+    """Factor on the steps of a rehearsal: what a tiny model needs more to learn this paradigm."""
+
+    REHEARSAL_LR: ClassVar[float] = 1.0
+    """Factor on the learning rate of a rehearsal, likewise."""
 
     name: str = identity(doc="the paradigm", source=PAPER + ", section 4.1")
+
+    def twin_texts(self) -> list[str]:
+        """Texts whose words the tokenizer of a tiny twin must know as one token each."""
+        return [self.PROMPT.read_text(encoding="utf-8")] if self.PROMPT is not None else []
 
 
 class BackboneConfig(Section):
@@ -100,6 +123,10 @@ class BenchmarkConfig(Section):
     media: str | None = place(doc="folder with the benchmark's images and videos; null: the folder of the file")
     frames: int = identity(32, unit="frames", ge=1, doc="evenly spaced frames read from a video, in order")
     max_pixels: int | None = identity(None, unit="pixels", doc="largest image area at scoring; null: as in training")
+    votes: int = identity(
+        1, absent=1, ge=1, unit="texts", doc="texts sampled per question from a model that writes, each a vote; 1 is greedy"
+    )
+    temperature: float = identity(1.0, absent=1.0, gt=0, doc="temperature of the votes; one vote alone is greedy whatever it says")
 
 
 def _component(kind: str) -> Any:
@@ -214,7 +241,7 @@ class TrainConfig(Section):
     """How long, in what precision and which parts are trained."""
 
     epochs: float | None = identity(None, gt=0, unit="epochs", doc="budget in passes over the data", source=CRITIC_RECIPE + ": 1")
-    steps: int | None = identity(None, ge=1, unit="optimiser steps", doc="budget in optimiser steps")
+    steps: int | None = identity(None, ge=0, unit="optimiser steps", doc="budget in optimiser steps; 0 scores the model untrained")
     pairs: int | None = identity(None, ge=1, unit="pairs", doc="budget in preference pairs")
     tokens: int | None = identity(None, ge=1, unit="tokens", doc="budget in tokens of prompt and responses, images included")
     batch: int = identity(128, ge=1, unit="pairs", doc="effective batch, whatever the number of GPUs", source=PAPER + ", section 5.1")
@@ -336,13 +363,13 @@ class TrialConfig(Section):
         r = self.rehearsal
         return self.model_copy(
             update={
-                "optim": self.optim.model_copy(update={"lr": self.optim.lr * r.lr_scale}),
+                "optim": self.optim.model_copy(update={"lr": self.optim.lr * r.lr_scale * self.paradigm.REHEARSAL_LR}),
                 "train": self.train.model_copy(
                     update={
                         "epochs": None,
                         "pairs": None,
                         "tokens": None,
-                        "steps": r.steps,
+                        "steps": 0 if self.train.steps == 0 else round(r.steps * self.paradigm.REHEARSAL_STEPS),
                         "batch": r.batch,
                         "dtype": "fp32",
                         "max_length": min(self.train.max_length, 512),

@@ -8,8 +8,8 @@ that thousands of tables over the same examples cost milliseconds each.
 Units that share an id or an image are not independent. They form a *cluster* (also in a chain: one shares its id with a
 second, which shares its image with a third), and whatever resamples examples resamples clusters.
 
-Credits are those of the strict comparison: a tie and a score that could not be parsed are worth nothing. A metric with another
-policy has no units, and so no statistics by example.
+Credits are those of the strict comparison: a tie and a score that could not be parsed are worth nothing, and a pair that was judged
+in several orders is worth the mean over them. A metric with another policy has no units, and so no statistics by example.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from core.evaluation.benchmarks import get
-from core.evaluation.metrics import ExampleFields, Pair, Units
+from core.evaluation.metrics import Condensed, ExampleFields, Pair, Units, condense
 from core.evaluation.score_table import ScoreMetadata, ScoreTable, comparable
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-LAYOUT = ("example", "id", "response", "label", "source", "category", "media_sha", "extra")
+LAYOUT = ("example", "id", "response", "label", "comparison", "source", "category", "media_sha", "extra")
 """Columns of a ScoreTable that say which pairs there are, and to what they belong."""
 
 
@@ -43,7 +43,7 @@ class PairLayout:
     Attributes:
         keys: [pairs] the example and the number of the pair within it.
         ids: [pairs] the data set's own id of the example.
-        better: [pairs] the row of the better response.
+        better: [pairs] the row of the better response in the condensed table.
         worse: [pairs] the row of the worse one.
         cluster: [pairs] the cluster that the pair belongs to, from 0.
         units: the units of each metric that has any.
@@ -57,35 +57,31 @@ class PairLayout:
     units: Mapping[str, Units]
 
 
-def pair_layout(table: ScoreTable) -> PairLayout:
+def pair_layout(table: ScoreTable, shown: Condensed | None = None) -> PairLayout:
     """The pairs of a table with their clusters and units, ordered by example, so that the order of rows does not matter.
 
-    Raises:
-        ValueError: an example was scored in several orders or samples.
+    ``shown`` is the condensed table, where the caller has it.
     """
-    rows = {name: table.data.column(name).to_pylist() for name in LAYOUT}
-    members: dict[str, list[int]] = {}
-    for row, example in enumerate(rows["example"]):
-        members.setdefault(example, []).append(row)
+    shown = shown or condense(table)
+    rows = {name: shown.data.column(name).to_pylist() for name in LAYOUT}
+
+    def place(pair: tuple[int, int]) -> tuple[Any, ...]:
+        sides = ((rows["label"][row], rows["response"][row]) for row in pair)
+        return (rows["example"][pair[0]], *sides)
+
     keys: list[tuple[str, int]] = []
-    better: list[int] = []
-    worse: list[int] = []
-    for example in sorted(members):
-        taken = sorted(members[example], key=lambda row: (_rank(rows["label"][row]), rows["response"][row]))
-        if len({rows["response"][row] for row in taken}) < len(taken):
-            raise ValueError(f"example {rows['id'][taken[0]]} was scored several times: reduce orders and samples to one score first")
-        found = [(a, b) for a in taken for b in taken if _ordered(rows["label"][a], rows["label"][b])]
-        keys += [(example, number) for number in range(len(found))]
-        better += [a for a, _ in found]
-        worse += [b for _, b in found]
-    first = np.array(better, dtype=np.int64)
-    scored = _pairs(rows, better, worse)
+    found = sorted(shown.pairs, key=place)
+    for better, _ in found:
+        example = rows["example"][better]
+        keys.append((example, keys[-1][1] + 1 if keys and keys[-1][0] == example else 0))
+    first = [better for better, _ in found]
+    scored = _pairs(rows, first, [worse for _, worse in found])
     return PairLayout(
         tuple(keys),
-        tuple(rows["id"][row] for row in better),
-        first,
-        np.array(worse, dtype=np.int64),
-        clusters([rows["id"][row] for row in better], [rows["media_sha"][row] for row in better]),
+        tuple(rows["id"][row] for row in first),
+        np.array(first, dtype=np.int64),
+        np.array([worse for _, worse in found], dtype=np.int64),
+        clusters([rows["id"][row] for row in first], [rows["media_sha"][row] for row in first]),
         get(table.metadata.benchmark).units(scored) if scored else {},
     )
 
@@ -114,10 +110,10 @@ def clusters(*labels: Sequence[str | None]) -> Integers:
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
 
 
-def credits_of(table: ScoreTable, layout: PairLayout) -> Floats:
-    """[pairs] 1 where the better response scores strictly higher, else 0: ties and scores that could not be parsed are wrong."""
-    scores = np.asarray(table.data.column("score").to_numpy(), dtype=np.float64)
-    return (scores[layout.better] > scores[layout.worse]).astype(np.float64)
+def credits_of(shown: Condensed, layout: PairLayout) -> Floats:
+    """[pairs] the share of the orders in which the better response scores strictly higher: a tie or an unparsed text does not."""
+    right = (shown.scores[:, layout.better] > shown.scores[:, layout.worse]).astype(np.float64)
+    return np.asarray(right.mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -128,13 +124,13 @@ class Credits:
         about: what holds for all of them but the scorer and the key.
         owners: [tables] who scored, such as a trial's id.
         layout: what the tables share.
-        values: [tables, pairs] 0 or 1.
+        values: [tables, pairs] from 0 to 1.
     """
 
     about: ScoreMetadata
     owners: tuple[str, ...]
     layout: PairLayout
-    values: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.float32]
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:
@@ -162,7 +158,7 @@ class Credits:
         counted = np.flatnonzero(units.unit >= 0)
         order = counted[np.argsort(units.unit[counted], kind="stable")]
         starts = np.flatnonzero(np.diff(units.unit[order], prepend=-1))
-        smallest = np.minimum.reduceat(self.values[rows][:, order], starts, axis=1)
+        smallest = np.minimum.reduceat(self.values[rows][:, order].astype(np.float64), starts, axis=1)
         return smallest * 100.0, units.group, self.layout.cluster[order[starts]]
 
 
@@ -175,14 +171,15 @@ def collect(tables: Iterable[tuple[str, ScoreTable]]) -> list[Credits]:
     Args:
         tables: pairs of an owner and a table; read one by one, so that only the credits are kept.
     """
-    found: list[tuple[ScoreTable, PairLayout, list[str], list[npt.NDArray[np.uint8]]]] = []
+    found: list[tuple[ScoreTable, PairLayout, list[str], list[npt.NDArray[np.float32]]]] = []
     last: tuple[pa.Table, str, PairLayout] | None = None
     for owner, table in tables:
-        columns = table.data.select(LAYOUT)
+        shown = condense(table)
+        columns = shown.data.select(LAYOUT)
         if last is None or last[1] != table.metadata.benchmark or not columns.equals(last[0]):
-            last = (columns, table.metadata.benchmark, pair_layout(table))
+            last = (columns, table.metadata.benchmark, pair_layout(table, shown))
         layout = last[2]
-        values = credits_of(table, layout).astype(np.uint8)
+        values = credits_of(shown, layout).astype(np.float32)
         for other, shared, owners, rows in found:
             if comparable(table.metadata, other.metadata) is None and same_layout(layout, shared):
                 owners.append(owner)
@@ -210,14 +207,6 @@ def other_groupings(a: PairLayout, b: PairLayout) -> list[str]:
         or not np.array_equal(a.units[name].unit, b.units[name].unit)
         or not np.array_equal(a.units[name].group, b.units[name].group)
     )
-
-
-def _rank(label: int | None) -> int:
-    return -1 if label is None else label
-
-
-def _ordered(better: int | None, worse: int | None) -> bool:
-    return better is not None and worse is not None and better < worse
 
 
 def _pairs(rows: Mapping[str, list[Any]], better: Sequence[int], worse: Sequence[int]) -> list[Pair]:

@@ -4,6 +4,13 @@ A benchmark names its policies instead of leaving them to an operator's sign. ``
 ``unparsed`` what a missing score is worth; the strict comparison of the published scripts, ``chosen > rejected``, is
 ``ties="wrong", unparsed="wrong"``. Groups that are empty have no accuracy (``None``), and so has a macro average over one.
 
+A judge that writes is asked in several *orders* of the responses, and may be asked several times (*samples*) in each:
+
+- The samples of one order are votes. A response's score in that order is the mean over the samples that could be parsed; so equal
+  votes are a tie, and an order of which nothing could be parsed is unparsed.
+- Each order is a judgement of its own, and the credit of a pair is the mean of its credits over the orders. So a judge that always
+  names the same slot gets half of every pair, 50 in all, as a random one does.
+
 What a random scorer (continuous, so without ties) is expected to get:
 
 ====================  =============================================================
@@ -20,6 +27,7 @@ A constant scorer ties everywhere: 0, 50, 100 or nothing at all, by ``ties``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +35,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.evaluation.score_table import ScoreTable
 
@@ -73,50 +83,149 @@ class Grouping:
 class Pair:
     """Two responses of one example of which one is better; a score is ``None`` where it could not be parsed.
 
-    ``which`` holds their positions in the example, the better one's first.
+    Attributes:
+        example: the example.
+        better: score of the better response.
+        worse: score of the other one.
+        which: their positions in the example, the better one's first.
+        again: the scores in further orders, better and worse.
     """
 
     example: ExampleFields
     better: float | None
     worse: float | None
     which: tuple[int, int] = (0, 1)
+    again: tuple[tuple[float | None, float | None], ...] = ()
 
 
 def pairs(table: ScoreTable) -> list[Pair]:
     """Every pair of responses with different known ranks, example by example, in the order of the table.
 
-    Raises:
-        ValueError: an example was scored in several orders or samples; which of them count is a decision, not an accident.
+    Responses that were shown together are paired with each other alone; see the module for orders and samples.
     """
-    names = ("example", "id", "source", "category", "extra", "response", "label", "score")
-    responses: dict[str, list[tuple[int, int | None, float | None]]] = {}
+    shown = condense(table)
+    names = ("example", "id", "source", "category", "extra")
+    fields = list(zip(*(shown.data.column(name).to_pylist() for name in names), strict=True))
+    place = shown.data.column("response").to_pylist()
+    scores = [[None if math.isnan(score) else float(score) for score in row] for row in shown.scores]
     known: dict[str, ExampleFields] = {}
-    seen: set[tuple[str, int]] = set()
-    for example, id, source, category, extra, response, label, score in zip(
-        *(table.data.column(name).to_pylist() for name in names), strict=True
-    ):
-        if (example, response) in seen:
-            raise ValueError(f"example {id} was scored several times: reduce orders and samples to one score first")
-        seen.add((example, response))
-        if example not in known:
-            known[example] = ExampleFields(example, id, source, category, extra)
-        responses.setdefault(example, []).append((response, label, score))
     return [
-        Pair(known[example], better, worse, (first, second))
-        for example, scored in responses.items()
-        for first, rank, better in scored
-        for second, other, worse in scored
-        if rank is not None and other is not None and rank < other
+        Pair(
+            known.setdefault(fields[better][0], ExampleFields(*fields[better])),
+            scores[0][better],
+            scores[0][worse],
+            (place[better], place[worse]),
+            tuple((row[better], row[worse]) for row in scores[1:]),
+        )
+        for better, worse in shown.pairs
     ]
 
 
+@dataclass(frozen=True)
+class Condensed:
+    """A ScoreTable with the samples of each order put together.
+
+    Attributes:
+        data: one row per example, comparison and response.
+        scores: [orders, rows] NaN where nothing could be parsed.
+    """
+
+    data: pa.Table
+    scores: npt.NDArray[np.float64]
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Rows of the better and of the worse response of every pair, in the order of the table."""
+        columns = [self.data.column(name).to_pylist() for name in ("example", "comparison", "label")]
+        groups: dict[tuple[str, str | None], list[int]] = {}
+        for row, (example, comparison) in enumerate(zip(*columns[:2], strict=True)):
+            groups.setdefault((example, comparison), []).append(row)
+        labels = columns[2]
+        return [
+            (a, b)
+            for members in groups.values()
+            for a in members
+            for b in members
+            if labels[a] is not None and labels[b] is not None and labels[a] < labels[b]
+        ]
+
+
+def condense(table: ScoreTable) -> Condensed:
+    """Put the samples of each order together.
+
+    Raises:
+        ValueError: some examples were scored in orders that others were not.
+    """
+    data = table.data
+    if not data.num_rows or (pc.max(data.column("order")).as_py(), pc.max(data.column("sample")).as_py()) == (0, 0):
+        return Condensed(data, np.asarray(data.column("score").to_numpy(), dtype=np.float64)[None])
+    columns = [data.column(name).to_pylist() for name in ("example", "comparison", "response", "order", "score")]
+    first: dict[tuple[str, str | None, int], int] = {}
+    found: dict[tuple[int, int], list[float]] = {}
+    for row, (example, comparison, response, order, score) in enumerate(zip(*columns, strict=True)):
+        place = first.setdefault((example, comparison, response), row)
+        found.setdefault((order, place), []).extend([] if score is None else [score])
+    rows = sorted(first.values())
+    number = {row: index for index, row in enumerate(rows)}
+    orders = sorted({order for order, _ in found})
+    if len(found) != len(orders) * len(rows):
+        raise ValueError("some examples were scored in orders that others were not")
+    scores = np.full((len(orders), len(rows)), np.nan)
+    for (order, row), values in found.items():
+        if values:
+            scores[orders.index(order), number[row]] = sum(values) / len(values)
+    return Condensed(data.take(rows), scores)
+
+
 def credit(pair: Pair, ties: TiePolicy, unparsed: UnparsedPolicy) -> float | None:
-    """What a pair is worth: 1 right, 0 wrong, ``None`` left out; equal and missing scores as their policies say."""
-    if pair.better is None or pair.worse is None:
+    """What a pair is worth: 1 right, 0 wrong, ``None`` left out; equal and missing scores as their policies say, orders averaged."""
+    values = [_credit(better, worse, ties, unparsed) for better, worse in ((pair.better, pair.worse), *pair.again)]
+    counted = [value for value in values if value is not None]
+    return sum(counted) / len(counted) if counted else None
+
+
+def _credit(better: float | None, worse: float | None, ties: TiePolicy, unparsed: UnparsedPolicy) -> float | None:
+    if better is None or worse is None:
         return CREDIT[unparsed]
-    if pair.better == pair.worse:
+    if better == worse:
         return CREDIT[ties]
-    return float(pair.better > pair.worse)
+    return float(better > worse)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How a judge that writes did its work, beside what it decided.
+
+    Attributes:
+        orders: in how many orders the responses were shown.
+        samples: texts per order.
+        texts: texts in all.
+        unparsed: texts of which no verdict could be read.
+        consistent: share of the pairs with a strict verdict in every order that is the same in all, in percent; ``None`` with one order.
+    """
+
+    orders: int
+    samples: int
+    texts: int
+    unparsed: int
+    consistent: float | None
+
+
+def judging(table: ScoreTable) -> Judging | None:
+    """How a judge did its work; ``None`` for a scorer that writes nothing."""
+    columns = [table.data.column(name).to_pylist() for name in ("example", "comparison", "order", "sample", "response", "score", "text")]
+    texts: dict[tuple[object, ...], bool] = {}
+    for example, comparison, order, sample, response, score, text in zip(*columns, strict=True):
+        if text is not None:
+            texts[(example, comparison, order, sample, None if comparison is not None else response)] = score is None
+    if not texts:
+        return None
+    orders, samples = (len(set(column)) for column in (columns[2], columns[3]))
+    shown = [((pair.better, pair.worse), *pair.again) for pair in pairs(table)]
+    known = [[(a, b) for a, b in scores if a is not None and b is not None and a != b] for scores in shown]
+    strict = [{a > b for a, b in scores} for scores, all_scores in zip(known, shown, strict=True) if len(scores) == len(all_scores)]
+    same = 100.0 * sum(len(verdicts) == 1 for verdicts in strict) / len(strict) if strict and orders > 1 else None
+    return Judging(orders, samples, len(texts), sum(texts.values()), same)
 
 
 def accuracy(scored: Iterable[Pair], *, ties: TiePolicy = "wrong", unparsed: UnparsedPolicy = "wrong") -> float | None:

@@ -47,6 +47,7 @@ import pyarrow.parquet as pq
 
 from core.data.examples import Media, PreferenceExample
 from core.errors import IntegrityError
+from core.models.judgement import Judgement
 from core.workspace.files import fault, sync_folder
 
 VERSION = 1
@@ -232,52 +233,70 @@ def from_examples(
     *,
     tokens: Callable[[str], int] | None = None,
 ) -> ScoreTable:
-    """Build the table of a scorer that gives one score to each response.
+    """Build the table of a scorer that gives one score to each response; see :func:`from_judgements`.
+
+    Raises:
+        ValueError: the lengths differ, or a score is not finite.
+    """
+    judged = [None if row is None else [Judgement(tuple(range(len(row))), tuple(row), (None,) * len(row))] for row in scores]
+    for example, row in zip(examples, scores, strict=False):
+        if row is not None and len(row) != len(example.responses):
+            raise ValueError(f"example {example.id}: {len(example.responses)} responses, but {len(row)} scores")
+    return from_judgements(examples, judged, metadata, tokens=tokens)
+
+
+def from_judgements(
+    examples: Sequence[PreferenceExample],
+    judged: Sequence[Sequence[Judgement] | None],
+    metadata: ScoreMetadata,
+    *,
+    tokens: Callable[[str], int] | None = None,
+) -> ScoreTable:
+    """Build the table of a scorer from its verdicts: a row per example, response, comparison, order and sample.
 
     Args:
         examples: all examples of the benchmark, in order: skipped ones count for the occurrence numbers.
-        scores: per example the scores of its responses (``None``: the output could not be parsed), or ``None`` where the example was
-            skipped; the number of those is written to the metadata.
+        judged: the verdicts on each example, or ``None`` where it was skipped; the number of those is written to the metadata.
         metadata: what holds for the whole file; its ``skipped`` is set here.
         tokens: number of tokens of a response, where the scorer has a tokenizer.
 
     Raises:
         ValueError: the lengths differ, or a score is not finite.
     """
-    if len(examples) != len(scores):
-        raise ValueError(f"{len(examples)} examples, but scores for {len(scores)}")
+    if len(examples) != len(judged):
+        raise ValueError(f"{len(examples)} examples, but scores for {len(judged)}")
     rows: list[dict[str, Any]] = []
-    for key, example, values in zip(example_keys(examples), examples, scores, strict=True):
-        if values is None:
+    for key, example, verdicts in zip(example_keys(examples), examples, judged, strict=True):
+        if verdicts is None:
             continue
-        if len(values) != len(example.responses):
-            raise ValueError(f"example {example.id}: {len(example.responses)} responses, but {len(values)} scores")
         shared = {
             "example": key,
             "id": example.id,
-            "comparison": None,
-            "order": 0,
-            "sample": 0,
-            "text": None,
             "source": example.source,
             "category": example.category,
             "media_sha": media_sha(example.media),
             "extra": json.dumps(dict(example.extra), ensure_ascii=False, sort_keys=True),
         }
-        for index, (response, rank, score) in enumerate(zip(example.responses, example.label.ranks, values, strict=True)):
-            if score is not None and not math.isfinite(score):
-                raise ValueError(f"example {example.id}: the score of response {index} is not finite: {score}")
-            rows.append(
-                {
-                    **shared,
-                    "response": index,
-                    "label": rank,
-                    "score": None if score is None else float(score),
-                    "chars": len(response.text),
-                    "tokens": None if tokens is None else tokens(response.text),
-                }
-            )
-    skipped = sum(values is None for values in scores)
+        lengths = {index: None if tokens is None else tokens(response.text) for index, response in enumerate(example.responses)}
+        for verdict in verdicts:
+            for index, score, text in zip(verdict.responses, verdict.scores, verdict.texts, strict=True):
+                if score is not None and not math.isfinite(score):
+                    raise ValueError(f"example {example.id}: the score of response {index} is not finite: {score}")
+                rows.append(
+                    {
+                        **shared,
+                        "response": index,
+                        "label": example.label.ranks[index],
+                        "comparison": ",".join(map(str, verdict.responses)) if verdict.compared else None,
+                        "order": verdict.order,
+                        "sample": verdict.sample,
+                        "score": None if score is None else float(score),
+                        "text": text,
+                        "chars": len(example.responses[index].text),
+                        "tokens": lengths[index],
+                    }
+                )
+    skipped = sum(verdicts is None for verdicts in judged)
     return ScoreTable(pa.Table.from_pylist(rows, schema=SCHEMA), ScoreMetadata(**{**asdict(metadata), "skipped": skipped}))
 
 

@@ -6,6 +6,7 @@ torch and the model are imported when a trial is scored, not before: baselines a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from core.data.media import media_missing
 from core.definition.trial import BenchmarkConfig, RehearsalConfig, TrialConfig
 from core.errors import DefinitionError, EnvironmentFault, TrialFailed
 from core.evaluation.benchmarks import LoadedBenchmark, get, load, typed, unreadable
-from core.evaluation.score_table import ScoreTable, from_examples
+from core.evaluation.metrics import judging
+from core.evaluation.score_table import ScoreTable, from_judgements
+from core.models.judgement import Judgement, Sampling
 
 BATCH = 16
 """Examples in one forward pass, and between two calls of ``on_progress``."""
@@ -77,16 +80,17 @@ def score_trial(
     if threads is not None:
         torch.set_num_threads(threads)
     model = load_reward_model(weights, device=device)
-    scores: list[list[float] | None] = [None] * len(loaded.examples)
+    judged: list[list[Judgement] | None] = [None] * len(loaded.examples)
+    sampling = Sampling(loaded.config.votes, loaded.config.temperature, config.seed)
     for start in range(0, len(usable), BATCH):
         part = usable[start : start + BATCH]
         examples = [loaded.examples[index] for index in part]
-        rewards = model.score(examples, batch=BATCH, max_pixels=loaded.config.max_pixels, frames=loaded.config.frames)
-        for index, values in zip(part, rewards, strict=True):
-            scores[index] = values
+        verdicts = model.judge(examples, batch=BATCH, max_pixels=loaded.config.max_pixels, frames=loaded.config.frames, sampling=sampling)
+        for index, found in zip(part, verdicts, strict=True):
+            judged[index] = found
         if on_progress is not None:
             on_progress(start + len(part), len(usable))
-    return _table(loaded, scores, scorer, key, _token_counter(model.backbone))
+    return _table(loaded, judged, scorer, key, _token_counter(model.backbone))
 
 
 def score_baseline(
@@ -106,7 +110,9 @@ def score_baseline(
     """
     baseline = registry.get("baseline", name).load()
     loaded = load(benchmark, rehearsal)
-    return _table(loaded, baseline(loaded.examples), f"baseline:{name}", key, None)
+    scores = baseline(loaded.examples)
+    judged = [[Judgement(tuple(range(len(row))), tuple(row), (None,) * len(row))] for row in scores]
+    return _table(loaded, judged, f"baseline:{name}", key, None)
 
 
 def _token_counter(backbone: Any) -> Callable[[str], int] | None:
@@ -119,13 +125,13 @@ def _token_counter(backbone: Any) -> Callable[[str], int] | None:
 
 def _table(
     loaded: LoadedBenchmark,
-    scores: Sequence[Sequence[float] | None],
+    judged: Sequence[Sequence[Judgement] | None],
     scorer: str,
     key: str | None,
     tokens: Callable[[str], int] | None,
 ) -> ScoreTable:
     try:
-        return from_examples(loaded.examples, scores, loaded.metadata(scorer, key), tokens=tokens)
+        return from_judgements(loaded.examples, judged, loaded.metadata(scorer, key), tokens=tokens)
     except ValueError as error:
         raise TrialFailed("nan_loss", f"benchmark {loaded.name}: {error}") from error
 
@@ -135,12 +141,13 @@ def _media_path(example: PreferenceExample) -> str:
 
 
 def summarise(table: ScoreTable) -> dict[str, Any]:
-    """The metrics of a table: ``{"benchmark", "revision", "n", "partial", "metrics"}``, metrics in percent.
+    """The metrics of a table: ``{"benchmark", "revision", "n", "partial", "judging", "metrics"}``, metrics in percent.
 
     ``n`` is the number of examples that were scored; ``partial`` is ``None``, or ``{"scored", "skipped"}`` where some were left out
-    because their media are absent.
+    because their media are absent; ``judging`` is ``None`` for a scorer that writes nothing (:class:`core.evaluation.metrics.Judging`).
     """
     about = table.metadata
+    how = judging(table)
     n = table.examples
     return {
         "benchmark": about.benchmark,
@@ -148,5 +155,6 @@ def summarise(table: ScoreTable) -> dict[str, Any]:
         "rehearsal": about.rehearsal,
         "n": n,
         "partial": {"scored": n, "skipped": about.skipped} if about.skipped else None,
+        "judging": None if how is None else asdict(how),
         "metrics": get(about.benchmark).metrics(table),
     }

@@ -83,7 +83,9 @@ class Chat:
         """Ids of a response with the token that ends its turn."""
         return [*self.text(text), self.control["im_end"]]
 
-    def prompt(self, example: PreferenceExample, template: str | None, media: Sequence[Medium], limit: int) -> list[int]:
+    def prompt(
+        self, example: PreferenceExample, template: str | None, media: Sequence[Medium], limit: int, shown: Sequence[int] = ()
+    ) -> list[int]:
         """Ids up to where a response begins.
 
         Args:
@@ -91,11 +93,13 @@ class Chat:
             template: text around the prompt, with ``{prompt}`` in it; ``None`` leaves it as it is.
             media: kind and ids of each medium, in order.
             limit: most ids that are allowed.
+            shown: indices of responses that stand in the prompt itself, where the template says ``{response}``, or ``{response_1}``
+                and ``{response_2}``. Neither they nor the template are ever cut.
 
         Raises:
-            TooLong: control tokens and media alone are longer than ``limit``.
+            TooLong: what is never cut is longer than ``limit``.
         """
-        pieces = self._pieces(example, template, media)
+        pieces = self._pieces(example, template, media, shown)
         surplus = sum(len(ids) for ids, _ in pieces) - limit
         out: list[int] = []
         for ids, cut in pieces:
@@ -106,9 +110,12 @@ class Chat:
             raise TooLong(f"{surplus} tokens more than fit, without any text of the prompt")
         return out
 
-    def _pieces(self, example: PreferenceExample, template: str | None, media: Sequence[Medium]) -> list[tuple[list[int], bool]]:
+    def _pieces(
+        self, example: PreferenceExample, template: str | None, media: Sequence[Medium], shown: Sequence[int]
+    ) -> list[tuple[list[int], bool]]:
         """Runs of ids in order, each with whether it may be cut."""
-        prompt = template.replace("{prompt}", example.prompt) if template is not None else example.prompt
+        whole = template is not None and not shown
+        prompt = template.replace("{prompt}", example.prompt) if template is not None and whole else example.prompt
         turns = [*example.history, Turn("user", prompt)]
         if turns[0].role != "system" and self.system is not None:
             turns.insert(0, Turn("system", self.system))
@@ -117,10 +124,16 @@ class Chat:
         start, end = [self.control["im_start"]], [self.control["im_end"], *self.text("\n")]
         pieces: list[tuple[list[int], bool]] = []
         for index, turn in enumerate(turns):
+            last = index == len(turns) - 1
             pieces.append((start + self.text(turn.role + "\n"), False))
-            if not placed and index == len(turns) - 1:
+            if not placed and last:
                 pieces += [(left.pop(0)[1], False) for _ in range(len(left))]
-            pieces += self._turn(turn.text, left) if placed else [(self.text(turn.text), turn.text != self.system)]
+            around = _around(template, example, shown) if last and shown and template is not None else [None]
+            for text in around:
+                if text is not None:
+                    pieces.append((self.text(text), False))
+                else:
+                    pieces += self._turn(turn.text, left) if placed else [(self.text(turn.text), turn.text != self.system)]
             pieces.append((end, False))
         if left:
             raise TooLong(f"the text has no place for {len(left)} of the media")
@@ -141,3 +154,11 @@ class Chat:
         if done < len(text):
             pieces.append((self.text(text[done:]), text != self.system))
         return pieces
+
+
+def _around(template: str, example: PreferenceExample, shown: Sequence[int]) -> list[str | None]:
+    """The texts of a template with the shown responses in it; ``None`` where the prompt stands."""
+    names = ("response",) if len(shown) == 1 else tuple(f"response_{number}" for number in range(1, len(shown) + 1))
+    filled = {f"{{{name}}}": example.responses[index].text for name, index in zip(names, shown, strict=True)}
+    parts = re.split("(" + "|".join(map(re.escape, ["{prompt}", *filled])) + ")", template)
+    return [None if part == "{prompt}" else filled.get(part, part) for part in parts if part]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -61,6 +62,9 @@ class ChatBackbone(Backbone):
     other_architecture: ClassVar[Mapping[str, str]] = {}
     """For a ``model_type`` that users are likely to bring instead: how to come from it to this family's."""
 
+    folder: Path | None = None
+    """Where the weights came from; ``None`` for a twin that was made here."""
+
     def __init__(self, model: Any, tokenizer: Any, processor: Any, *, twin: bool) -> None:
         super().__init__()
         self.model = model
@@ -91,7 +95,7 @@ class ChatBackbone(Backbone):
             EnvironmentFault: the weights are missing or do not fit the architecture.
         """
         if config.rehearsal is not None:
-            tokenizer = twin_tokenizer(cls.dialect)
+            tokenizer = twin_tokenizer(cls.dialect, config.paradigm.twin_texts())
             shape = cls.twin_shape(config.backbone.name, tokenizer)
             model = random_model(cls.model_class, shape, config.seed, config.execution.attention)
             return cls(model, tokenizer, cls.twin_processor(), twin=True)
@@ -131,6 +135,7 @@ class ChatBackbone(Backbone):
                 found=f"{folder}: {', '.join(lost[:3])}",
                 allowed=f"a complete {cls.dialect.family} checkpoint",
             )
+        backbone.folder = folder
         return backbone
 
     @classmethod
@@ -159,6 +164,52 @@ class ChatBackbone(Backbone):
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass."""
         self.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    # -- writing ----------------------------------------------------------------------------------------------------------
+
+    def language_weight(self) -> Tensor | None:
+        """A fresh copy of the language-model head's weight ``[vocabulary, hidden]``; ``None`` where it is tied to the embeddings.
+
+        A twin's is random. Where the folder holds no weights they are left empty, to be read from elsewhere.
+
+        Raises:
+            EnvironmentFault: the pretrained model has no such weight.
+        """
+        if bool(getattr(self.model.config, "tie_word_embeddings", False)) or bool(getattr(self.text_config, "tie_word_embeddings", False)):
+            return None
+        shape = tuple(self.model.get_input_embeddings().weight.shape)
+        if self.twin:
+            return torch.randn(shape) * 0.1
+        if self.folder is None or not any(self.folder.glob("*.safetensors")):
+            return torch.zeros(shape)
+        return read_language_weight(self.folder)
+
+    def seen(self, batch: Batch) -> dict[str, Any]:
+        """What the vision tower sees of a batch, as keywords of the model; nothing for a model that reads text alone."""
+        return {}
+
+    def axes(self, positions: Tensor) -> Tensor:
+        """Positions ``[3, rows, length]`` as the model takes them."""
+        return positions[0]
+
+    def read(self, batch: Batch, mask: Tensor, cache: Any) -> Tensor:
+        """Hidden states ``[rows, length, hidden]`` of rows that are padded on the left; ``cache`` then holds what was read."""
+        hidden: Tensor = self.model(
+            input_ids=batch.ids,
+            attention_mask=mask,
+            position_ids=self.axes(batch.positions),
+            past_key_values=cache,
+            use_cache=True,
+            **self.seen(batch),
+        ).last_hidden_state
+        return hidden
+
+    def read_on(self, ids: Tensor, positions: Tensor, mask: Tensor, cache: Any) -> Tensor:
+        """Hidden states ``[rows, 1, hidden]`` of one more token per row; ``mask`` covers what was read before, too."""
+        hidden: Tensor = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=self.axes(positions), past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        return hidden
 
     # -- encoding: on the CPU, in loader threads ------------------------------------------------------------------------
 
@@ -192,22 +243,47 @@ class ChatBackbone(Backbone):
 
     def encode(self, example: PreferenceExample, responses: Sequence[int], limits: Limits, template: str | None) -> Encoded:
         """See :meth:`Backbone.encode`."""
+        return self.compose(example, [self.chat.response(example.responses[index].text) for index in responses], limits, template)
+
+    def compose(
+        self,
+        example: PreferenceExample,
+        texts: Sequence[Sequence[int]],
+        limits: Limits,
+        template: str | None,
+        *,
+        shown: Sequence[int] = (),
+        written: Sequence[int] = (),
+    ) -> Encoded:
+        """A prompt and what follows it, as :meth:`encode`, for paradigms that write.
+
+        Args:
+            example: the preference.
+            texts: ids of what follows the prompt, a row each; an empty one leaves the model to write.
+            limits: see :meth:`encode`.
+            template: text around the prompt.
+            shown: responses that stand in the prompt (see :meth:`Chat.prompt`).
+            written: see :attr:`Encoded.written`.
+
+        Raises:
+            TrialFailed: see :meth:`encode`.
+        """
         try:
             media = tuple(self.patches(item, limits) for item in example.media)
         except MediaError as error:
             raise refuse(example, error) from error
-        answers = [self.chat.response(example.responses[index].text) for index in responses]
-        longest = max(map(len, answers))
+        longest = max(map(len, texts))
         places = [(item.kind, self.place(patches)) for item, patches in zip(example.media, media, strict=True)]
         try:
-            ids = np.array(self.chat.prompt(example, template, places, limits.max_length - longest), dtype=np.int64)
+            ids = np.array(self.chat.prompt(example, template, places, limits.max_length - longest, shown), dtype=np.int64)
         except TooLong as error:
             raise refuse_length(example, error, longest, limits.max_length) from error
         types = np.zeros_like(ids)
         for kind, number in KINDS:
             if f"{kind}_pad" in self.chat.control:
                 types[ids == self.chat.control[f"{kind}_pad"]] = number
-        return Encoded(ids, types, self.positions(ids, types, media), tuple(np.array(a, dtype=np.int64) for a in answers), media)
+        positions = self.positions(ids, types, media)
+        return Encoded(ids, types, positions, tuple(np.array(text, dtype=np.int64) for text in texts), media, tuple(written))
 
     def collate(self, examples: Sequence[Encoded]) -> Batch:
         """See :meth:`Backbone.collate`."""
@@ -289,6 +365,25 @@ def refuse_length(example: PreferenceExample, error: Exception, response: int, l
     """The failure for an example whose response and media do not fit: a response is never cut."""
     origin = example.origin or example.id
     return TrialFailed("data_error", f"{origin}: does not fit into max_length {limit}: a response has {response} tokens; {error}")
+
+
+def read_language_weight(folder: Path) -> Tensor:
+    """``lm_head.weight`` of a folder in the hub's layout.
+
+    Raises:
+        EnvironmentFault: no file holds it.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (no mapping)
+                if name.rsplit(".", 2)[-2:] == ["lm_head", "weight"]:
+                    weight: Tensor = weights.get_tensor(name).float()
+                    return weight
+    raise EnvironmentFault(
+        "the model folder has no language-model head, and its embeddings are not tied to one",
+        found=f"{folder} without lm_head.weight",
+        allowed="a model that writes, for paradigms that write; or paradigm: naive",
+    )
 
 
 def _join(examples: Sequence[Encoded], kind: str) -> tuple[Tensor | None, Tensor | None]:

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from core.definition.fields import identity
 from core.definition.trial import PAPER, BackboneConfig, HeadConfig, ParadigmConfig
 from core.registry import register
 
+PROMPTS = Path(__file__).parent / "prompts"
+"""The templates that ship with the project."""
+
 
 class NaiveConfig(ParadigmConfig):
     """One response at a time; the reward is read at its last token and trained with Bradley-Terry."""
 
     name: Literal["naive"] = identity("naive", doc="scalar reward at the last token of the response", source=PAPER + ", section 4.1")
+
+
+class GenerativeConfig(ParadigmConfig):
+    """Both responses in one prompt; the model writes 1 or 2. Trained on the number, or zero-shot with ``train.steps: 0``."""
+
+    HEAD: ClassVar = False
+    PROMPT: ClassVar = PROMPTS / "generative.txt"
+    PLACES: ClassVar = ("prompt", "response_1", "response_2")
+    REHEARSAL_STEPS: ClassVar = 7.5
+    REHEARSAL_LR: ClassVar = 0.5
+
+    name: Literal["generative"] = identity(
+        "generative", doc="both responses in one prompt, answered with 1 or 2", source=PAPER + ", section 4.1"
+    )
+    max_new_tokens: int = identity(
+        8,
+        ge=1,
+        unit="tokens",
+        doc="longest text at scoring",
+        source="a number and the end of the turn are 2 tokens; the rest shows what else is written",
+    )
+
+
+class NoHeadConfig(HeadConfig):
+    """No reward head: what paradigms that write their verdict have."""
+
+    name: Literal["none"] = identity("none", doc="no reward head")
 
 
 class MLPHeadConfig(HeadConfig):
@@ -96,6 +127,8 @@ class QwenTextConfig(BackboneConfig):
 
 
 register("paradigm", "naive", NaiveConfig, "core.models.paradigms:Naive")
+register("paradigm", "generative", GenerativeConfig, "core.models.judges:Generative")
+register("head", "none", NoHeadConfig, "core.models.heads:NoHead")
 register("head", "mlp", MLPHeadConfig, "core.models.heads:MLPHead")
 for _name in Qwen25VLConfig.HUB:
     register("backbone", _name, Qwen25VLConfig, "core.models.qwen2_5_vl:Qwen25VL")

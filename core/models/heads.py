@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from core.models.config import MLPHeadConfig
+from core.models.config import MLPHeadConfig, NoHeadConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "tanh": nn.Tanh, "silu": nn.SiLU, "relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -40,3 +40,10 @@ class MLPHead(nn.Module):
         """Rewards ``[rows]`` of features ``[rows, hidden]``."""
         rewards: Tensor = self.layers(features.float()).squeeze(-1)
         return rewards
+
+
+class NoHead(nn.Module):
+    """Stands where a paradigm has no reward head; it has no weights and computes nothing."""
+
+    def __init__(self, hidden_size: int, config: NoHeadConfig) -> None:
+        super().__init__()

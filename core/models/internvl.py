@@ -142,11 +142,15 @@ class InternVL(ChatBackbone):
         """See :meth:`Backbone.forward`; the vision tower runs once per tile, whatever the number of responses."""
         if not batch.ids.is_cuda:  # on a GPU these comparisons would wait for the device; `collate` has made them
             self.check(batch)
+        # No mask: rows are padded on the right, and the language model builds its own causal mask where its attention needs one.
+        hidden: Tensor = self.model(input_ids=batch.ids, use_cache=False, **self.seen(batch)).last_hidden_state
+        return hidden
+
+    def seen(self, batch: Batch) -> dict[str, Any]:
+        """See :meth:`ChatBackbone.seen`."""
         media: dict[str, Any] = {}
         if batch.images is not None and batch.image_grid is not None:
             seen = self.model.get_image_features(batch.images, return_dict=True).pooler_output
             each = seen.split(batch.image_grid[:, 0].tolist())
             media["image"] = BaseModelOutputWithPooling(pooler_output=torch.cat([each[index] for index in batch.image_use]))
-        # No mask: rows are padded on the right, and the language model builds its own causal mask where its attention needs one.
-        hidden: Tensor = self.model(input_ids=batch.ids, mm_encoder_outputs=media, use_cache=False).last_hidden_state
-        return hidden
+        return {"mm_encoder_outputs": media}

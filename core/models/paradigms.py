@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from core.data.examples import PreferenceExample
 from core.definition.trial import ParadigmConfig
 from core.models.backbone import Backbone, Batch, Encoded, Limits, Part
+from core.models.judgement import Judgement, Sampling
 
 if TYPE_CHECKING:
     from core.models.reward_model import RewardModel
@@ -36,36 +37,6 @@ class Readout:
     rewards: Tensor
     tokens: Tensor
     own: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """One verdict on responses of an example.
-
-    Attributes:
-        responses: indices of the responses that were judged.
-        scores: one per judged response; ``None`` where what the model wrote could not be parsed.
-        texts: what the model wrote, one per judged response; ``None`` where it writes nothing.
-        compared: whether the responses were shown together; otherwise each was judged alone.
-        order: which order of the responses was shown, from 0.
-        sample: which of several samples, from 0.
-    """
-
-    responses: tuple[int, ...]
-    scores: tuple[float | None, ...]
-    texts: tuple[str | None, ...]
-    compared: bool = False
-    order: int = 0
-    sample: int = 0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a paradigm that writes is sampled: ``votes`` texts each at ``temperature``; one vote is greedy. ``seed`` names the stream."""
-
-    votes: int = 1
-    temperature: float = 1.0
-    seed: int = 0
 
 
 class Paradigm(nn.Module, ABC):

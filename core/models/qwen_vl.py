@@ -142,6 +142,17 @@ class QwenVL(ChatBackbone):
         """See :meth:`Backbone.forward`; the vision tower runs once per medium, whatever the number of responses."""
         if not batch.ids.is_cuda:  # on a GPU these comparisons would wait for the device; `collate` has made them
             self.check(batch)
+        hidden: Tensor = self.model(
+            input_ids=batch.ids,
+            attention_mask=self.mask(batch),
+            position_ids=batch.positions,
+            use_cache=False,
+            **self.seen(batch),
+        ).last_hidden_state
+        return hidden
+
+    def seen(self, batch: Batch) -> dict[str, Any]:
+        """See :meth:`ChatBackbone.seen`."""
         media: dict[str, Any] = {}
         if batch.images is not None:
             seen = self.model.get_image_features(batch.images, batch.image_grid, return_dict=True)
@@ -149,15 +160,11 @@ class QwenVL(ChatBackbone):
         if batch.videos is not None:
             seen = self.model.get_video_features(batch.videos, batch.video_grid, return_dict=True)
             media["video"] = self.repeat(seen, batch.video_use)
-        hidden: Tensor = self.model(
-            input_ids=batch.ids,
-            attention_mask=self.mask(batch),
-            position_ids=batch.positions,
-            mm_token_type_ids=batch.types,
-            mm_encoder_outputs=media,
-            use_cache=False,
-        ).last_hidden_state
-        return hidden
+        return {"mm_token_type_ids": batch.types, "mm_encoder_outputs": media}
+
+    def axes(self, positions: Tensor) -> Tensor:
+        """Time, height and width."""
+        return positions
 
     def mask(self, batch: Batch) -> Any:
         """What the model takes as attention mask.

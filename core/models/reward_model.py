@@ -22,11 +22,12 @@ from core import registry
 from core.data.examples import PreferenceExample
 from core.data.media import media_missing
 from core.data.streams import stream_seed
-from core.definition.trial import PromptConfig, TrialConfig
+from core.definition.trial import ParadigmConfig, PromptConfig, TrialConfig
 from core.errors import DefinitionError, EnvironmentFault, IntegrityError
 from core.models.backbone import Backbone, Batch, Encoded, Limits
+from core.models.judgement import Judgement, Sampling
 from core.models.locate import locate
-from core.models.paradigms import Judgement, Paradigm, Readout, Sampling
+from core.models.paradigms import Paradigm, Readout
 
 __all__ = ["RewardModel", "build", "load_reward_model", "media_missing"]
 
@@ -56,8 +57,8 @@ class RewardModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the head lies."""
-        return next(self.head.parameters()).device
+        """Where the model lies."""
+        return next(self.parameters()).device
 
     def encode(self, example: PreferenceExample, responses: Sequence[int], limits: Limits | None = None) -> Encoded:
         """One example as tokens (on the CPU, safe in threads); see :meth:`Backbone.encode`."""
@@ -171,7 +172,7 @@ def build(config: TrialConfig, *, device: str = "cpu") -> RewardModel:
         EnvironmentFault: the weights are missing; it names ``--rehearse``.
     """
     backbone = registry.get("backbone", config.backbone.name).load().build(config)
-    model = _assemble(config, backbone, read_template(config.prompt))
+    model = _assemble(config, backbone, read_template(config.prompt, config.paradigm))
     model.freeze()
     if config.execution.activation_checkpointing:
         backbone.checkpoint_activations()
@@ -179,11 +180,12 @@ def build(config: TrialConfig, *, device: str = "cpu") -> RewardModel:
 
 
 def _assemble(config: TrialConfig, backbone: Backbone, template: str | None) -> RewardModel:
+    pooling = getattr(config.head, "pooling", "last")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "head"))
         head = registry.get("head", config.head.name).load()(backbone.hidden_size, config.head)
-    pooling = getattr(config.head, "pooling", "last")
-    paradigm = registry.get("paradigm", config.paradigm.name).load()(config.paradigm, backbone, pooling)
+        torch.manual_seed(stream_seed(config.seed, "paradigm"))
+        paradigm = registry.get("paradigm", config.paradigm.name).load()(config.paradigm, backbone, pooling)
     return RewardModel(config, backbone, paradigm, head, template)
 
 
@@ -218,22 +220,28 @@ def load_reward_model(folder: Path, *, device: str = "cpu") -> RewardModel:
     return model.to(device).eval()
 
 
-def read_template(config: PromptConfig) -> str | None:
-    """The text around the prompt.
+def read_template(config: PromptConfig, paradigm: ParadigmConfig) -> str | None:
+    """The text around the prompt: the trial's own file, or the one that ships for the paradigm.
 
     Raises:
         EnvironmentFault: the file is missing.
-        DefinitionError: it has no ``{prompt}``.
+        DefinitionError: it lacks a place that the paradigm fills, such as ``{prompt}``.
         IntegrityError: it is not the text that the trial's identity names.
     """
-    if config.file is None:
+    file = paradigm.PROMPT if config.file is None else Path(config.file)
+    if file is None:
         return None
     try:
-        text = Path(config.file).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise EnvironmentFault(f"the prompt template cannot be read: {error.strerror}", found=config.file) from error
-    if "{prompt}" not in text:
-        raise DefinitionError("the prompt template has no place for the prompt", allowed="a text with {prompt} in it", place=config.file)
+        raise EnvironmentFault(f"the prompt template cannot be read: {error.strerror}", found=str(file)) from error
+    lost = [name for name in paradigm.PLACES if f"{{{name}}}" not in text]
+    if lost:
+        raise DefinitionError(
+            f"the prompt template has no place for {{{lost[0]}}}",
+            allowed=f"a text with {', '.join(f'{{{name}}}' for name in paradigm.PLACES)} in it",
+            place=str(file),
+        )
     found = hashlib.sha256(text.encode("utf-8")).hexdigest()
     if config.sha is not None and found != config.sha:
         raise IntegrityError("the prompt template has changed since the trial was planned", found=found, allowed=config.sha)

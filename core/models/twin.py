@@ -6,6 +6,7 @@ Its width grows with the model that it stands for, so that a grid over backbones
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,10 +23,14 @@ MAX_PIXELS = 112 * 112
 """Images of a rehearsal are small; larger ones are scaled down to this area, whatever the definition says."""
 
 
-def twin_tokenizer(dialect: Dialect) -> Any:
+def twin_tokenizer(dialect: Dialect, more: Sequence[str] = ()) -> Any:
     """A byte-level tokenizer with the family's control tokens, in which the words of the generated preferences are one token each.
 
     The merges are written down, not learnt: each word is built up from its first byte. Any other text is spelt out in bytes.
+
+    Args:
+        dialect: of the family.
+        more: further texts whose words are one token each.
     """
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     texts = [
@@ -34,6 +39,7 @@ def twin_tokenizer(dialect: Dialect) -> Any:
         "user\n",
         "assistant\n",
         *(text.format(colour) for pair in QUESTIONS for text in pair for colour in COLOURS),
+        *more,
     ]
     words = dict.fromkeys(word for text in texts for word, _ in letters.pre_tokenize_str(text))
     vocabulary = {token: index for index, token in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}

@@ -62,7 +62,7 @@ class Budget:
         if self.tokens is not None:
             return min(1.0, tokens / self.tokens)
         assert self.pairs is not None
-        return min(1.0, pairs / self.pairs)
+        return min(1.0, pairs / self.pairs) if self.pairs else 1.0
 
     def step_progress(self, pairs: int, tokens: int, step: int) -> float:
         """Progress for the learning rate of the step after ``pairs`` pairs and ``tokens`` tokens: the middle of that step.

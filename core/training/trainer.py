@@ -85,6 +85,10 @@ class Trainer:
         progress, budget = self.progress, self.budget
         with ThreadPoolExecutor(self.loaders, thread_name_prefix="loader") as self.pool:
             self.ready = read_ahead(self.pool, self.training_work())
+            if budget.pairs == 0 and not progress.finished:  # an untrained model: validated once, and published as it is
+                progress.finished = True
+                if self.validation_is_due(1.0):
+                    self.validate()
             while not progress.finished:
                 self.step()
                 done = budget.progress(progress.pairs, progress.tokens)

@@ -19,6 +19,7 @@ MODULES = (
     "core.data",
     "core.data.generated",
     "core.models.heads",
+    "core.models.judges",
     "core.models.paradigms",
     "core.models.internvl",
     "core.models.qwen2_5_vl",

@@ -79,13 +79,6 @@ def test_another_grouping_of_the_same_examples_is_noticed(table_of):
     assert len(collect([("a", table), ("b", other)])) == 2
 
 
-def test_several_samples_of_one_example_are_refused(table_of):
-    table = table_of([("a", 1.0, 0.0)])
-    twice = ScoreTable(pa.concat_tables([table.data, table.data]), table.metadata)
-    with pytest.raises(ValueError, match="scored several times"):
-        collect([("t", twice)])
-
-
 def test_a_table_without_a_pair_has_no_units(table_of):
     table = table_of([("a", 1.0, 0.0)])
     column = table.data.schema.get_field_index("label")

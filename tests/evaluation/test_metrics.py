@@ -66,15 +66,6 @@ def test_of_several_responses_every_ordered_pair_counts_and_equal_ranks_do_not()
     assert [(pair.better, pair.worse) for pair in scored] == [(2.0, 3.0), (2.0, 1.0)]
 
 
-def test_several_samples_of_one_response_are_refused(table_of):
-    table = table_of([("a", 2.0, 1.0)])
-    import pyarrow as pa
-
-    doubled = type(table)(pa.concat_tables([table.data, table.data]), table.metadata)
-    with pytest.raises(ValueError, match="several times"):
-        pairs(doubled)
-
-
 def test_a_random_scorer_gets_what_the_documentation_says():
     """50 in every group, and for Acc+ the mean over ids of 2 ** -pairs."""
     draw = generator(0, "test", "random scorer")

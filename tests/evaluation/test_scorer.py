@@ -81,7 +81,7 @@ def test_a_trial_is_scored_and_says_how_far_it_is(twin, tmp_path):
     table.write(tmp_path / "table.parquet")
     found = summarise(ScoreTable.read(tmp_path / "table.parquet"))
     assert found == summarise(table)
-    assert set(found) == {"benchmark", "revision", "rehearsal", "n", "partial", "metrics"}
+    assert set(found) == {"benchmark", "revision", "rehearsal", "n", "partial", "judging", "metrics"}
     again = score_trial(weights, config, {"name": "vl_rewardbench"}, key="k", scorer="trial:t")
     assert again.data.equals(table.data)
 

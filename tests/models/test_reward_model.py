@@ -247,7 +247,7 @@ def test_the_prompt_template_is_used_kept_and_checked(make_config, twin, example
     with pytest.raises(EnvironmentFault, match="cannot be read"):
         build(make_config(prompt={"file": str(file)}))
     file.write_text("no place")
-    with pytest.raises(DefinitionError, match="no place for the prompt"):
+    with pytest.raises(DefinitionError, match=r"no place for \{prompt\}"):
         build(make_config(prompt={"file": str(file)}))
     file.write_text("{prompt}!")
     with pytest.raises(IntegrityError, match="has changed"):

@@ -14,7 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TIME = TIMEFORMAT=$$'\n[$(@:$(READY)=setup): %1lR]'; time
 
-.PHONY: help setup demo test test-unit test-training test-launch test-slurm slurm-up slurm-down lint types format bench picture build constraints clean
+.PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-slurm slurm-up slurm-down lint types format bench picture build constraints clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## rehearse the paper's head ablation on this machine and print its table
 	@$(TIME) $(BIN)/sweep launch head_ablation.yaml --rehearse
+
+rehearse-all: $(READY) ## rehearse every shipped definition, one after the other
+	@$(TIME) for file in sweeps/*.yaml; do echo "== $$file"; $(BIN)/sweep launch "$$file" --rehearse; done
 
 test: test-unit test-training test-launch test-slurm ## run all tests
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from core.data.mixture import Ingredient, TrainingData, check_counts, joint_fingerprint, mix
+from dataclasses import replace
+
+from core import registry
+from core.data.curation import Overlaps
+from core.data.examples import PreferenceExample
+from core.data.mixture import Ingredient, Recipe, TrainingData, check_counts, joint_fingerprint, mix
 from core.data.sources import Source, open_sources
 from core.definition.trial import BackboneConfig, TrialConfig
 from core.errors import DefinitionError
 
-__all__ = ["TrainingData", "check_data", "data_fingerprint", "load_data"]
+__all__ = ["TrainingData", "check_data", "data_fingerprint", "load_data", "recipe"]
 
 
 def load_data(config: TrialConfig) -> TrainingData:
@@ -26,7 +31,32 @@ def load_data(config: TrialConfig) -> TrainingData:
         for source in open_sources(config)
     ]
     check_counts({part.name: len(part.examples) for part in ingredients}, config.data.held_out)
-    return mix(ingredients, config.data.held_out)
+    data = mix(ingredients, config.data.held_out, recipe(config))
+    return replace(data, fingerprint=data_fingerprint(config))
+
+
+def recipe(config: TrialConfig) -> Recipe | None:
+    """How the trial's mixture is put together; ``None`` where it has none.
+
+    A rehearsal keeps the ratio alone: its generated pairs are drawn from a few sentences, so that most would be left out.
+
+    Raises:
+        EnvironmentFault: a benchmark whose questions are to be left out is not on this machine.
+    """
+    mixture = config.data.mixture
+    if mixture is None:
+        return None
+    if config.rehearsal is not None:
+        return Recipe(text_ratio=mixture.text_ratio)
+    benchmarks = {name: _questions(name) for name in mixture.decontaminate}
+    return Recipe(mixture.text_ratio, mixture.dedup, Overlaps(benchmarks) if benchmarks else None)
+
+
+def _questions(benchmark: str) -> list[PreferenceExample]:
+    """The examples of a benchmark, found where it lies by its own file names."""
+    component = registry.get("benchmark", benchmark)
+    examples: list[PreferenceExample] = component.load()().examples(component.config.model_validate({"name": benchmark}))
+    return examples
 
 
 def data_fingerprint(config: TrialConfig) -> str:
@@ -35,7 +65,11 @@ def data_fingerprint(config: TrialConfig) -> str:
     Raises:
         EnvironmentFault: a file is missing.
     """
-    return joint_fingerprint((source.name, source.fingerprint()) for source in open_sources(config.effective()))
+    parts = [(source.name, source.fingerprint()) for source in open_sources(config.effective())]
+    mixture = config.data.mixture
+    if mixture is not None and config.rehearsal is None:
+        parts.append(("", mixture.canonical().model_dump_json()))
+    return joint_fingerprint(parts)
 
 
 def check_data(config: TrialConfig) -> None:
@@ -51,6 +85,7 @@ def check_data(config: TrialConfig) -> None:
         source.check()
         _check_readable(source, config.backbone)
     check_counts({source.name: source.count for source in sources}, config.data.held_out)
+    recipe(config)
     if config.data.held_out == 0 and (config.train.early_stop is not None or config.train.select == "best"):
         raise DefinitionError(
             "early stopping and `checkpoint.select: best` need pairs held out for validation",

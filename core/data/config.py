@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
+from core.data import maps
 from core.definition.fields import identity, place
 from core.definition.trial import SourceConfig
 from core.errors import nearest
@@ -53,6 +54,18 @@ class FileSourceConfig(SourceConfig):
         return value
 
 
+class PublicSetConfig(SourceConfig):
+    """A public preference set that has a field map; ``sweep data show`` lists them."""
+
+    type: str = identity(doc="the set, by the name of its field map")
+    revision: str | None = identity(
+        None, doc="revision of the set on the hub (a commit); null takes what was fetched, and the fingerprint of the content tells"
+    )
+    fields: dict[str, str] = identity({}, doc="names of fields that replace the field map's: our name to the set's")
+    path: str | None = place(doc="a local copy, a folder or one file; null looks for TYPE in $SWEEP_DATA, then in the hub's cache")
+    media: str | None = place(doc="folder that image and video paths are relative to; null: the folder of the set")
+
+
 class GeneratedImagesConfig(SourceConfig):
     """Generated image preferences whose right answer can only be read off the image."""
 
@@ -77,5 +90,7 @@ class GeneratedTextConfig(SourceConfig):
 
 
 register("source", "file", FileSourceConfig, "core.data.sources:FileSource")
+for _name in maps.names():
+    register("source", _name, PublicSetConfig, "core.data.public:PublicSource")
 register("source", "generated_images", GeneratedImagesConfig, "core.data.generated:GeneratedPreferences")
 register("source", "generated_text", GeneratedTextConfig, "core.data.generated:GeneratedPreferences")

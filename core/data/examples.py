@@ -14,12 +14,14 @@ from typing import Any, Literal
 class Media:
     """An image, or a video as a file or as a folder of frames (read in sorted order).
 
-    ``data`` holds an image that exists only in memory (encoded bytes); otherwise ``path`` says where it lies.
+    ``data`` holds an image that exists only in memory (encoded bytes); otherwise ``path`` says where it lies, and ``member`` which
+    part of that file it is where it is no file of its own (an image in a Parquet file, see :class:`core.data.rows.Embedded`).
     """
 
     kind: Literal["image", "video"]
     path: Path | None = None
     data: bytes | None = None
+    member: Any = None
 
 
 @dataclass(frozen=True)

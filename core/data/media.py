@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
 from core.data.examples import Media, PreferenceExample
+from core.data.rows import Embedded
 from core.errors import EnvironmentFault, TrialFailed
 
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
@@ -45,10 +48,13 @@ def load_image(media: Media) -> Image.Image:
         MediaError: it is missing, truncated, no image, or larger than :data:`MAX_PIXELS`.
     """
     name = str(media.path) if media.data is None else "image in memory"
+    if media.member is not None:
+        name += f", image {media.member.name}"
     try:
         if media.data is None and media.path is None:
             raise MediaError("the image has neither a path nor data")
-        with Image.open(io.BytesIO(media.data) if media.data is not None else media.path) as image:  # type: ignore[arg-type]  # one of the two is set
+        data = media.data if media.member is None else embedded(media.member)
+        with Image.open(io.BytesIO(data) if data is not None else media.path) as image:  # type: ignore[arg-type]  # one of the two is set
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise MediaError(f"{name} has {width} x {height} pixels; images above {MAX_PIXELS:,} pixels are not decoded")
@@ -62,6 +68,33 @@ def load_image(media: Media) -> Image.Image:
         raise MediaError(f"{name} is no image that Pillow knows") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise MediaError(f"{name} cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _column(file: Path, group: int, column: str) -> Any:
+    """One column of one row group: neighbours in a batch often lie in the same one."""
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        return parquet.read_row_group(group, columns=[column]).column(0)
+
+
+def embedded(member: Embedded) -> bytes:
+    """The encoded bytes of an image inside a Parquet file; a row group is read, not the file.
+
+    Raises:
+        MediaError: the file cannot be read there, or holds no bytes.
+    """
+    import pyarrow
+
+    try:
+        value = _column(member.file, member.group, member.column)[member.index].as_py()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise MediaError(f"{member.file} cannot be read in row group {member.group}: {error}; the way out is to fetch it again") from error
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        raise MediaError(f"{member.file} holds no image in row {member.index} of row group {member.group}")
+    return data
 
 
 def frame_indices(total: int, frames: int) -> list[int]:

@@ -4,10 +4,13 @@ The validation split is chosen by hash, before caps and weights: of all pairs of
 their content, so that every cell over the same sources validates on the same pairs, whatever its seed, head, cap or batch.
 Pairs of one ``group`` (and pairs with the same content) stay together on one side.
 
+A mixture may leave pairs out before anything else (:mod:`core.data.curation`): those that come again, and those that a benchmark asks.
+
 A ``cap`` keeps the pairs of smallest hash of a source: a larger cap keeps the earlier choice.
 
 A ``weight`` is relative. The source of the largest weight is used once per epoch; one of half that weight gives half of its
-pairs, drawn anew in every epoch.
+pairs, drawn anew in every epoch. A ``text_ratio`` then uses fewer pairs of the text sources, or of the multimodal ones, until an epoch
+has that many text pairs for each multimodal one; no pair is repeated within an epoch.
 
 The order of epoch ``e`` is a permutation from the stream ``data`` of the trial's seed. Batch ``s`` is a slice of the endless
 row of epochs, so that the number of pairs that were consumed is the whole position.
@@ -18,10 +21,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from core.data.curation import Dedup, Overlaps, media_name, repeated
 from core.data.examples import PreferenceExample
 from core.data.streams import generator
 from core.errors import DefinitionError
@@ -45,7 +49,8 @@ class TrainingData:
         train: all training pairs, source by source.
         held_out: the validation split.
         portions: which pairs belong to which source, and how many of them an epoch uses.
-        counts: for each source: ``rows``, ``train``, ``held_out``, ``capped`` and ``ties``.
+        counts: for each source: ``rows``, ``train``, ``per_epoch``, ``held_out`` and ``ties``, and where the mixture leaves pairs out
+            ``repeated`` and ``overlap/BENCHMARK``.
         fingerprint: sha256 over the contents of the sources.
     """
 
@@ -96,7 +101,7 @@ def split_key(example: PreferenceExample) -> str:
     """
     if example.group is not None:
         return hashlib.sha256(json.dumps(["group", example.source, example.group]).encode()).hexdigest()
-    media = [item.path.name if item.path is not None else hashlib.sha256(item.data or b"").hexdigest() for item in example.media]
+    media = [media_name(item) for item in example.media]
     history = [[turn.role, turn.text] for turn in example.history]
     texts = sorted(response.text for response in example.responses)
     return hashlib.sha256(json.dumps([history, example.prompt, texts, media]).encode()).hexdigest()
@@ -134,41 +139,97 @@ class Ingredient:
     fingerprint: str
 
 
-def mix(ingredients: Sequence[Ingredient], held_out: int) -> TrainingData:
-    """Split, cap and weigh the sources.
+@dataclass(frozen=True)
+class Recipe:
+    """How sources are put together beyond their weights and caps.
+
+    Attributes:
+        text_ratio: text pairs for each multimodal pair of an epoch; ``None`` takes what the weights give.
+        dedup: which repeated pairs are left out.
+        overlaps: the benchmarks whose questions are left out.
+    """
+
+    text_ratio: float | None = None
+    dedup: Dedup = "none"
+    overlaps: Overlaps | None = None
+
+
+def curate(ingredients: Sequence[Ingredient], recipe: Recipe) -> tuple[list[Ingredient], dict[str, dict[str, int]]]:
+    """The ingredients without what the recipe leaves out, and for each source how many pairs that was, by reason."""
+    again = repeated({part.name: part.examples for part in ingredients}, recipe.dedup)
+    kept, left_out = [], {}
+    for part in ingredients:
+        reasons: dict[str, int] = {"repeated": len(again[part.name])} if recipe.dedup != "none" else {}
+        examples = []
+        for index, example in enumerate(part.examples):
+            benchmark = recipe.overlaps.of(example) if recipe.overlaps is not None else None
+            if benchmark is not None:
+                reasons[f"overlap/{benchmark}"] = reasons.get(f"overlap/{benchmark}", 0) + 1
+            if index not in again[part.name] and benchmark is None:
+                examples.append(example)
+        kept.append(replace(part, examples=examples))
+        left_out[part.name] = dict(sorted(reasons.items()))
+    return kept, left_out
+
+
+def mix(ingredients: Sequence[Ingredient], held_out: int, recipe: Recipe | None = None) -> TrainingData:
+    """Curate, split, cap and weigh the sources.
 
     Raises:
-        DefinitionError: nothing is left to train on, or more pairs are to be held out than there are.
+        DefinitionError: nothing is left to train on, or more pairs are to be held out than there are, or a text ratio is asked for
+            where all sources are of one kind.
     """
+    rows = {part.name: len(part.examples) for part in ingredients}
+    left_out: dict[str, dict[str, int]] = {}
+    if recipe is not None:
+        ingredients, left_out = curate(ingredients, recipe)
     keyed = {part.name: [(split_key(example), example) for example in part.examples] for part in ingredients}
     check_counts({part.name: len(part.examples) for part in ingredients}, held_out)
     chosen = hold_out((pair for rows in keyed.values() for pair in rows), held_out)
-    heaviest = max(part.weight for part in ingredients)
+    kept: dict[str, list[int]] = {}
+    for part in ingredients:
+        free = [(key, index) for index, (key, _) in enumerate(keyed[part.name]) if key not in chosen]
+        kept[part.name] = sorted(index for _, index in (sorted(free)[: part.cap] if part.cap is not None else free))
+    per_epoch = _per_epoch(ingredients, {name: len(indices) for name, indices in kept.items()}, recipe)
     train: list[PreferenceExample] = []
-    validation: list[tuple[str, PreferenceExample]] = []
     portions: list[Portion] = []
     counts: dict[str, dict[str, int]] = {}
     for part in ingredients:
-        rows = keyed[part.name]
-        validation += [row for row in rows if row[0] in chosen]
-        kept = [(key, index) for index, (key, _) in enumerate(rows) if key not in chosen]
-        if part.cap is not None:
-            kept = sorted(sorted(kept)[: part.cap], key=lambda row: row[1])
-        per_epoch = round(len(kept) * part.weight / heaviest)
-        portions.append(Portion(part.name, len(train), len(kept), per_epoch))
-        train += [rows[index][1] for _, index in kept]
+        mine = keyed[part.name]
+        portions.append(Portion(part.name, len(train), len(kept[part.name]), per_epoch[part.name]))
+        train += [mine[index][1] for index in kept[part.name]]
         counts[part.name] = {
-            "rows": len(rows),
-            "train": len(kept),
-            "per_epoch": per_epoch,
-            "held_out": sum(key in chosen for key, _ in rows),
-            "ties": sum(example.tie for _, example in rows),
+            "rows": rows[part.name],
+            "train": len(kept[part.name]),
+            "per_epoch": per_epoch[part.name],
+            "held_out": sum(key in chosen for key, _ in mine),
+            "ties": sum(example.tie for _, example in mine),
+            **left_out.get(part.name, {}),
         }
-    if sum(portion.per_epoch for portion in portions) == 0:
+    if sum(per_epoch.values()) == 0:
         raise DefinitionError("no pair is left to train on", found=f"{counts}", allowed="larger sources, weights or caps")
+    validation = [row for part in ingredients for row in keyed[part.name] if row[0] in chosen]
     validation.sort(key=lambda row: (row[0], row[1].source or "", row[1].id))
     fingerprint = joint_fingerprint((part.name, part.fingerprint) for part in ingredients)
     return TrainingData(train, [example for _, example in validation], tuple(portions), counts, fingerprint)
+
+
+def _per_epoch(ingredients: Sequence[Ingredient], sizes: Mapping[str, int], recipe: Recipe | None) -> dict[str, int]:
+    """How many pairs of each source an epoch uses."""
+    heaviest = max(part.weight for part in ingredients)
+    share = {part.name: sizes[part.name] * part.weight / heaviest for part in ingredients}
+    if recipe is not None and recipe.text_ratio is not None:
+        text = {part.name: not any(example.media for example in part.examples) for part in ingredients}
+        totals = [sum(value for name, value in share.items() if text[name] is kind) for kind in (False, True)]
+        if 0 in totals:
+            kind = "multimodal" if totals[0] == 0 else "text"
+            raise DefinitionError(
+                "a text ratio needs sources of both kinds", found=f"no {kind} pairs in {', '.join(share)}", allowed="leave it out"
+            )
+        wanted = recipe.text_ratio * totals[0]
+        scale = {False: min(1.0, totals[1] / wanted), True: min(1.0, wanted / totals[1])}
+        share = {name: value * scale[text[name]] for name, value in share.items()}
+    return {name: round(value) for name, value in share.items()}
 
 
 def joint_fingerprint(parts: Iterable[tuple[str, str]]) -> str:

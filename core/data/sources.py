@@ -12,16 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from core import registry
-from core.data.config import FileSourceConfig, GeneratedImagesConfig, GeneratedTextConfig
+from core.data.config import FileSourceConfig, GeneratedImagesConfig, GeneratedTextConfig, PublicSetConfig
 from core.data.examples import PreferenceExample
 from core.data.generated import GeneratedPreferences
+from core.data.maps import field_map
 from core.data.media import missing
-from core.data.rows import RowError, RowReader
+from core.data.rows import Embedded, RowError, RowReader
 from core.data.streams import stream_seed
 from core.definition.trial import RehearsalConfig, SourceConfig, TrialConfig
 from core.errors import DefinitionError, EnvironmentFault, Place
@@ -60,13 +62,15 @@ class Source(Protocol):
 def open_source(name: str, config: SourceConfig, rehearsal: RehearsalConfig | None = None, *, text_only: bool = False) -> Source:
     """The source of this name; in a rehearsal its generated stand-in, whose pairs depend on the name alone.
 
-    A source that generates preferences itself keeps its own switches in a rehearsal, so that controls stay controls. For a backbone
-    that reads text alone (``text_only``) the stand-in of any other source is generated text.
+    A source that generates preferences itself keeps its own switches in a rehearsal, so that controls stay controls. The stand-in of a
+    public set of text alone, and of any other source for a backbone that reads text alone (``text_only``), is generated text.
     """
     if rehearsal is not None:
         if isinstance(config, GeneratedImagesConfig | GeneratedTextConfig):
             return GeneratedPreferences(name, config.model_copy(update={"pairs": min(config.pairs, rehearsal.pairs)}))
         seed = stream_seed(0, "rehearsal", name) % 2**31
+        if isinstance(config, PublicSetConfig):
+            text_only = text_only or field_map(config.type).reads == ("text",)
         kind = GeneratedTextConfig if text_only else GeneratedImagesConfig
         return GeneratedPreferences(name, kind(pairs=rehearsal.pairs, seed=seed))
     source: Source = registry.get("source", config.type).load()(name, config)
@@ -104,11 +108,7 @@ class FileSource:
 
     def fingerprint(self) -> str:
         """sha256 of the file and of how it is read (not of the media that it names)."""
-        key = self._key()
-        if key not in _digests:
-            with self.path.open("rb") as file:
-                _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        text = json.dumps([_digests[key], self.config.format, sorted(self.config.fields.items())])
+        text = json.dumps([digest(self.path), self.config.format, sorted(self.config.fields.items())])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def check(self) -> None:
@@ -148,8 +148,25 @@ class FileSource:
                 raise DefinitionError(f"source {self.name!r}: row {number} is refused: {error}", place=place) from error
 
     def _key(self) -> Key:
-        stat = self.path.stat()
-        return (str(self.path), stat.st_size, stat.st_mtime_ns)
+        return file_key(self.path)
+
+
+def file_key(path: Path) -> Key:
+    """A file as it is now."""
+    stat = path.stat()
+    return (str(path), stat.st_size, stat.st_mtime_ns)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, computed once per version of it; large files in the hub's cache are called by theirs."""
+    target = path.resolve()
+    if target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
+        return target.name
+    key = file_key(path)
+    if key not in _digests:
+        with path.open("rb") as file:
+            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _digests[key]
 
 
 def find_file(name: str, path: str | None) -> Path:
@@ -174,18 +191,23 @@ def find_file(name: str, path: str | None) -> Path:
     )
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+def read_rows(path: Path, *, lines: bool = False, embedded: bool = False) -> Iterator[tuple[int, Any]]:
     """Number (lines of JSONL, rows otherwise, both from 1) and value of each row.
+
+    Args:
+        path: the file.
+        lines: whether a file called ``.json`` holds JSON lines.
+        embedded: leave images in a Parquet file where they are; a row then has :class:`core.data.rows.Embedded` instead.
 
     Raises:
         DefinitionError: the file does not parse; it names the line or row.
     """
-    if path.suffix == ".jsonl":
+    if lines or path.suffix == ".jsonl":
         yield from _read_jsonl(path)
     elif path.suffix == ".json":
         yield from enumerate(_read_json(path), start=1)
     else:
-        yield from _read_parquet(path)
+        yield from _read_parquet(path, embedded)
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
@@ -214,16 +236,36 @@ def _read_json(path: Path) -> list[Any]:
     return value
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _read_parquet(path: Path, embedded: bool) -> Iterator[tuple[int, Any]]:
     import pyarrow
     import pyarrow.parquet
 
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except pyarrow.ArrowException as error:
-        raise DefinitionError(f"the file is no readable Parquet: {error}", place=path) from error
+            images = [field.name for field in file.schema_arrow if embedded and _holds_images(field.type)]
+            columns = [
+                column for field in file.schema_arrow for column in ([f"{field.name}.path"] if field.name in images else [field.name])
+            ]
+            for group in range(file.num_row_groups):
+                first = number
+                for batch in file.iter_batches(batch_size=1024, row_groups=[group], columns=columns):
+                    for row in batch.to_pylist():
+                        for name in images:
+                            where = (row[name] or {}).get("path")
+                            row[name] = Embedded(path, group, number - first, name, where or f"{path.name}#{number}")
+                        number += 1
+                        yield number, row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DefinitionError(
+            f"the file is no readable Parquet after row {number}: {error}",
+            place=path,
+            next="bring the file again; a download that was cut off leaves such files",
+        ) from error
+
+
+def _holds_images(kind: Any) -> bool:
+    """Whether a column is the hub's image: a struct of ``bytes`` and ``path``."""
+    import pyarrow
+
+    return bool(pyarrow.types.is_struct(kind) and {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"})

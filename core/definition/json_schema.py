@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from core import registry
+from core.definition import mixtures
 from core.definition.keys import SET_ELSEWHERE, keys
 from core.definition.schema import DefinitionConfig
 from core.definition.trial import SHORTHAND, TrialConfig
@@ -114,7 +115,8 @@ def _component(path: Keys) -> list[dict[str, Any]]:
 def _type(path: Keys, kind: Any, field: FieldInfo) -> list[dict[str, Any]]:
     origin = get_origin(kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return [_models(path, [kind])]
+        named = [{"enum": mixtures.names()}] if path == ("data", "mixture") else []
+        return [*named, _models(path, [kind])]
     if origin is Literal:
         words = list(get_args(kind))
         return [{"enum": [*words, *_TRUTHS] if {"true", "false"} & set(words) else words}, INTERPOLATION]

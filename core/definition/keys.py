@@ -106,7 +106,8 @@ def _component_fields(path: tuple[str, ...], kind: str) -> Iterator[KeyInfo]:
                 info = replace(info, type=words, doc=base, source=None, default=None)
             owners.setdefault(_hashable(info), []).append(component.name)
     for info, names in owners.items():
-        yield info if len(names) == len(components) else replace(info, doc=f"{info.doc} (of {', '.join(names)})")
+        whose = ", ".join(names) if len(names) <= 8 else f"{names[0]} and {len(names) - 1} others"
+        yield info if len(names) == len(components) else replace(info, doc=f"{info.doc} (of {whose})")
 
 
 def _hashable(info: KeyInfo) -> KeyInfo:

@@ -18,7 +18,7 @@ from core.definition.trial import BUDGETS, SHORTHAND, TrialConfig
 from core.definition.walk import COMPONENTS, Keys, role
 from core.errors import DefinitionError, nearest
 
-PLACES_IN_EVALUATE = ("data", "media")
+PLACES_IN_EVALUATE = ("data", "media", "prior")
 
 
 def normalise(document: Document, folder: Path) -> None:

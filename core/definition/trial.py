@@ -16,6 +16,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from core import registry
 from core.definition.fields import Section, execution, identity, place
+from core.definition.mixtures import spread
 
 PAPER = "BaseReward, arXiv 2509.16127"
 CRITIC_RECIPE = "the paper is silent; MM-RLHF's critic_reward_7b.sh, by the same authors"
@@ -193,6 +194,32 @@ Sources = Annotated[dict[str, SerializeAsAny[SourceConfig]], BeforeValidator(_so
 Loss = Annotated[dict[str, SerializeAsAny[LossTermConfig]], BeforeValidator(_loss_terms)]
 
 
+class MixtureConfig(Section):
+    """How the sources are put together, beyond their weights and caps."""
+
+    name: str | None = execution(
+        None, doc="a named mixture, whose sources and settings stand below those that are given; `sweep data show` lists them"
+    )
+    text_ratio: float | None = identity(
+        None, gt=0, doc="text pairs for each multimodal pair in an epoch (1:0.5 is 0.5); null takes what sizes and weights give"
+    )
+    dedup: Literal["none", "within", "across"] = identity(
+        "none", doc="leave out pairs that come again: in their own source, or in any; the first by the sources' names stays"
+    )
+    decontaminate: tuple[str, ...] = identity((), doc="benchmarks whose questions are left out of the training pairs and counted")
+
+    @field_validator("decontaminate")
+    @classmethod
+    def _known_benchmarks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            registry.get("benchmark", name)
+        return tuple(sorted(set(value)))
+
+    def canonical(self) -> Self:
+        """The name is what it stands for."""
+        return self.model_copy(update={"name": None})
+
+
 class DataConfig(Section):
     """What is trained on."""
 
@@ -205,9 +232,17 @@ class DataConfig(Section):
         source=PAPER + ", section 4.7: 1,000 items sampled uniformly from the training sets",
     )
 
+    mixture: MixtureConfig | None = identity(None, absent=None, doc="how sources are put together; `mixture: NAME` is a named one")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mixture_by_name(cls, value: Any) -> Any:
+        return spread(value)
+
     def canonical(self) -> Self:
-        """Sources of weight 0 are left out."""
-        return self.model_copy(update={"sources": weighted(self.sources)})
+        """Sources of weight 0 are left out, a mixture is what its name stands for, and one that does nothing is none."""
+        mixture = self.mixture.canonical() if self.mixture is not None else None
+        return self.model_copy(update={"sources": weighted(self.sources), "mixture": None if mixture == MixtureConfig() else mixture})
 
 
 class OptimConfig(Section):

@@ -46,6 +46,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from core.data.examples import Media, PreferenceExample
+from core.data.media import embedded
 from core.errors import IntegrityError
 from core.models.judgement import Judgement
 from core.workspace.files import fault, sync_folder
@@ -215,6 +216,8 @@ def media_sha(media: Sequence[Media]) -> str | None:
     for medium in media:
         if medium.data is not None:
             parts = [medium.data]
+        elif medium.member is not None:
+            parts = [embedded(medium.member)]
         elif medium.path is None or not medium.path.exists():
             return None
         elif medium.path.is_dir():

@@ -11,6 +11,17 @@ from core.definition.plan import PlannedTrial
 from core.definition.trial import TrialConfig
 from core.errors import DefinitionError
 
+TABLES = {
+    "head_ablation": 7,
+    "regularisation": 5,
+    "learning_rate": 4,
+    "backbone": 8,
+    "data": 11,
+    "text_transfer": 4,
+    "data_ratio": 5,
+    "basereward": 2,
+}
+
 SHIPPED = Path(__file__).resolve().parents[2] / "sweeps"
 
 
@@ -18,7 +29,7 @@ def plan(name: str, *overrides: str) -> list[PlannedTrial]:
     return list(expand(load(SHIPPED / f"{name}.yaml", list(overrides), search=[SHIPPED])).trials())
 
 
-@pytest.mark.parametrize(("name", "cells"), [("head_ablation", 7), ("regularisation", 5), ("learning_rate", 4), ("backbone", 8)])
+@pytest.mark.parametrize(("name", "cells"), TABLES.items())
 def test_a_definition_has_the_cells_of_its_table_and_a_reported_row_for_each(name: str, cells: int) -> None:
     definition = load(SHIPPED / f"{name}.yaml", search=[SHIPPED])
     study = expand(definition)
@@ -29,10 +40,28 @@ def test_a_definition_has_the_cells_of_its_table_and_a_reported_row_for_each(nam
 
 
 def test_the_default_point_is_one_trial_in_every_table() -> None:
-    cells = {name: {trial.id for trial in plan(name)} for name in ("head_ablation", "regularisation", "learning_rate", "backbone")}
+    names = ("head_ablation", "regularisation", "learning_rate", "backbone", "data")
+    cells = {name: {trial.id for trial in plan(name)} for name in names}
     [base] = plan("ablation_base")
     assert all(base.id in ids for ids in cells.values())
-    assert len(set.union(*cells.values())) == 7 + 5 + 4 + 8 - 3
+    assert len(set.union(*cells.values())) == 7 + 5 + 4 + 8 + 11 - 4
+
+
+def test_the_final_recipe_is_one_trial_of_two_tables() -> None:
+    final = {trial.cell["backbone"]: trial.id for trial in plan("basereward")}
+    transfer = {(trial.cell["backbone"], trial.cell["data"]): trial.id for trial in plan("text_transfer")}
+    assert final["qwen2.5-vl-7b"] == transfer["qwen2.5-vl-7b", "seven sets"]
+
+
+def test_the_data_carry_what_the_paper_prints_with_its_oddities() -> None:
+    definition = load(SHIPPED / "data.yaml", search=[SHIPPED])
+    found = reported_for(definition, expand(definition).cells())
+    rows = {cell.cell["data.sources"]: found[cell.id] for cell in expand(definition).cells()}
+    assert rows["ultrafeedback_hard"]["rewardbench/overall/without_prior"]["value"] == 84.0
+    assert rows["mmif"]["mm_rlhf_rewardbench/acc"]["comparable"] is False
+    assert "out of order" in rows["mmif"]["mm_rlhf_rewardbench/acc"]["note"]
+    assert rows["r1_reward"]["vl_rewardbench/overall"] | {"value": 75.6, "comparable": False} == rows["r1_reward"]["vl_rewardbench/overall"]
+    assert rows["olmo_2"]["vl_rewardbench/r1_script/reasoning"]["value"] is None
 
 
 def test_the_backbones_carry_what_the_paper_prints() -> None:

@@ -25,18 +25,26 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from core.control.jobs import jobs_of
+from core.control.ports import NOTHING_YET, Job, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from slurm import sbatch
-from slurm.polling import Reply, Run, run
-from slurm.profile import Cluster
+from slurm.polling import Reply, Run, is_slurm, run
+from slurm.profile import Cluster, Profile
 
 IDLE_SECONDS = 60.0
 RETRY_SECONDS = 30.0
 DEFAULT_ARRAY_SIZE = 1001
+SHORTEST_SECONDS = 900.0
+START_SECONDS = 300.0
+"""Allowed for a worker's imports and the scorings of its trials."""
+MARGIN = 1.5
+"""Nodes differ; a worker that meets its limit all the same costs a checkpoint and a wait."""
+CHECKPOINTS_AHEAD = 3.0
+"""A worker is warned so many times its sweep's longest checkpoint before the time limit."""
 NEVER = 10**6
 """submitit's own count of time limits must never decide."""
 
@@ -104,6 +112,8 @@ class SlurmSubmitter:
         self._ask = ask
         self._clock = clock
         self._wait_until = float("-inf")
+        self._withdrawn = float("-inf")
+        self._profile = cluster.profile
         self._array_size: int | None = None
 
     def slots(self, shape: Shape) -> int:
@@ -118,13 +128,18 @@ class SlurmSubmitter:
             )
         return self.workers
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str]:
+    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
         """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
+
+        They are warned three times the longest checkpoint before the time limit, where that is more than the profile says. Where the
+        definition leaves the time to us (``resources.time: auto``), and a trial has shown how long it takes, they ask for what their
+        trials need and no more: a short job is backfilled.
 
         Raises:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
         """
         keys: list[str] = []
+        self._profile = sized(self.cluster.profile, shown, shape)
         if self._clock() >= self._wait_until:
             self.trouble = None
         count = min(count, self._room(), self.workers)
@@ -135,6 +150,13 @@ class SlurmSubmitter:
             keys += done
             count -= len(done)
         return keys
+
+    def withdraw(self, jobs: Sequence[Job]) -> None:
+        """Cancel array tasks that still wait; asked again only after a while, because a poll shows the effect late."""
+        ids = [job.job_id for job in jobs if job.job_id is not None and is_slurm(job)]
+        if ids and self._clock() >= self._withdrawn + RETRY_SECONDS:
+            self._withdrawn = self._clock()
+            self._ask(("scancel", "--state=PENDING", *ids))
 
     def array_size(self) -> int:
         """Tasks of one array: the profile's limit, and the controller's ``MaxArraySize``."""
@@ -192,7 +214,7 @@ class SlurmSubmitter:
                 break
             folders.append(folder)
         name = f"{folders[0].name}-{uuid.uuid4().hex[:6]}" if folders else ""
-        profile = self.cluster.profile
+        profile = self._profile
         for task, folder in enumerate(folders):
             record = {
                 "v": 1, "sweep": sweep, "revision": revision, "entry": self.entry, "shape": asdict(shape), "gpus": [],
@@ -210,7 +232,7 @@ class SlurmSubmitter:
 
     def _sbatch(self, shape: Shape, folders: Sequence[Path]) -> str | None:
         """Submit the array of these folders and write down its id; returns what SLURM says where it refuses."""
-        profile, first = self.cluster.profile, folders[0]
+        profile, first = self._profile, folders[0]
         array = json.loads((first / "array.json").read_text(encoding="utf-8"))
         without = sorted(nodes.excluded(self.workspace))
         values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment(), without)
@@ -235,6 +257,15 @@ class SlurmSubmitter:
         if code is not None:
             found["PYTHONPATH"] = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
         return found
+
+
+def sized(profile: Profile, shown: Shown, shape: Shape) -> Profile:
+    """The profile with the time that the trials need, at most its own, and a warning early enough, in the first half of no job."""
+    if shape.time is None and shown.trial is not None:
+        needed = max(SHORTEST_SECONDS, MARGIN * shown.trial * shown.each + profile.signal_lead + START_SECONDS)
+        profile = profile.model_copy(update={"time": min(profile.time, needed)})
+    lead = min(CHECKPOINTS_AHEAD * shown.saving, sbatch.time_limit(profile, shape) / 2)
+    return profile.model_copy(update={"signal_lead": lead}) if lead > profile.signal_lead else profile
 
 
 def _last_words(error: Exception) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control.jobs import jobs_of
-from core.control.ports import Job, JobAnswer
+from core.control.ports import NOTHING_YET, Job, JobAnswer, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import process, snapshot
@@ -99,7 +99,7 @@ class LocalSubmitter:
             )
         return min(self.workers, fit) if self.workers and shape.gpus else self.workers or fit
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str]:
+    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
         """Start up to ``count`` workers; the exclusive making of a job's folder keeps two submitters apart."""
         keys: list[str] = []
         try:
@@ -112,6 +112,9 @@ class LocalSubmitter:
         except OSError as error:
             raise fault(error, self.workspace.jobs) from error
         return keys
+
+    def withdraw(self, jobs: Sequence[Job]) -> None:
+        """There is no queue on one's own machine: workers begin at once and leave by themselves."""
 
     def _reserve(self, sweep: str, revision: int, shape: Shape) -> Path | None:
         jobs = jobs_of(self.workspace, sweep)

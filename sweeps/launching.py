@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from core.control import canary as canaries
 from core.definition import SweepDefinition, reported_for, reported_models, resolve_claims
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST
 from core.workspace.layout import Sweep, Trial, Workspace
-from core.workspace.registration import Revision, event, newest, register, sweep_id
+from core.workspace.registration import Revision, canaries_of, choose_canaries, event, newest, register, sweep_id
 from core.workspace.requests import asked, drop
 from slurm.checks import require_controller
 from slurm.profile import HERE, Cluster, of_sweep
@@ -38,6 +39,7 @@ class Registered:
         removed: trials of the revision before that this one no longer has.
         revived: trials that had been cancelled and are taken up again.
         paused: the reason of each trial that stays paused.
+        canaries: trials that go before the others.
         cluster: where it runs.
     """
 
@@ -47,6 +49,7 @@ class Registered:
     removed: list[PlannedTrial] = field(default_factory=list)
     revived: int = 0
     paused: list[str] = field(default_factory=list)
+    canaries: int = 0
     cluster: Cluster = HERE
 
 
@@ -59,8 +62,11 @@ def prepare(
     stale: Stale,
     prune: bool,
     cluster: str | None = None,
+    canary: bool = True,
 ) -> tuple[Workspace, Registered]:
     """Check, plan and register a launch; ``cluster`` names where it runs, else it is where the sweep was launched last.
+
+    With ``canary`` a few trials of a large launch go first (:mod:`core.control.canary`); an unchanged launch keeps its choice.
 
     Raises:
         EnvironmentFault: weights, data or a benchmark are missing, or the cluster does not answer.
@@ -101,6 +107,11 @@ def prepare(
     registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)
     if chosen != of_sweep(sweep):
         chosen.save(sweep)
+    if fresh or not canary:
+        new = {trial.id for trial, action in plan.trials if action == "new"}
+        first = canaries.wanted([trial for trial in planned if trial.id in new]) if canary else []
+        choose_canaries(sweep, [trial.id for trial in first])
+    registered.canaries = len(canaries_of(sweep))
     writer = f"launch-{revision.number}"
     if fresh:
         event(sweep, writer, "registered", revision=revision.number, trials=len(planned))

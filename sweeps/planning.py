@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from core import registry
+from core.control.canary import wanted
 from core.control.decide import TrialStatus
 from core.definition import SweepDefinition, expand, find, load
 from core.definition.plan import PlannedTrial, Shape
@@ -36,6 +37,11 @@ class Plan:
     trials: Sequence[tuple[PlannedTrial, TrialAction]]
     shapes: Mapping[Shape, int]
     missing: Sequence[EnvironmentFault] = field(default_factory=tuple)
+
+
+def canaries(plan: Plan) -> list[PlannedTrial]:
+    """The trials that a launch of this plan lets go first."""
+    return wanted([planned for planned, action in plan.trials if action == "new"])
 
 
 def read(name: str, overrides: Sequence[str], rehearse: bool) -> SweepDefinition:
@@ -241,6 +247,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "trials": [{"id": p.id, "cell": dict(p.cell), "seed": p.seed, "action": action} for p, action in plan.trials],
         "notices": [*plan.definition.notices, *not_applicable(planned for planned, _ in plan.trials)],
         "warnings": list(plan.definition.warnings),
+        "canaries": [planned.id for planned in canaries(plan)],
         "missing": [one_line(fault) for fault in plan.missing],
     }
 

@@ -105,6 +105,13 @@ class Grow:
 
 
 @dataclass(frozen=True)
+class Withdraw:
+    """Take workers out of the queue for which nothing is left to do; those that run leave by themselves."""
+
+    jobs: Sequence[Job]
+
+
+@dataclass(frozen=True)
 class Finish:
     """Nothing is left to do; ``complete`` where every trial has a result and every scoring a table."""
 
@@ -127,7 +134,7 @@ class Pause:
     reason: str
 
 
-Action = Submit | Grow | Finish | StopDispatch | Pause
+Action = Submit | Grow | Finish | StopDispatch | Pause | Withdraw
 
 
 def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
@@ -150,13 +157,13 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
         if waiting and (state.held or not all(unit.state in ("blocked", "held") for _, unit in state.units() if unit.state in OPEN)):
             return []
         complete = all(unit.state == "completed" for _, unit in state.units())
-        return [Finish(complete)]
+        return [*_idle(state, Counter()), Finish(complete)]
     if state.held:
         return []
     stop = _no_worker_starts(state)
     if stop is not None:
         return [stop]
-    actions: list[Action] = []
+    actions: list[Action] = [*_idle(state, open_units + busy)]
     live = Counter(job.shape for job, answer in state.jobs if answer.alive and job.left is None)
     free = limits.workers - sum(live.values())
     for shape, count in open_units.items():
@@ -165,6 +172,12 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
             actions.append(Submit(shape, wanted))
             free -= wanted
     return actions
+
+
+def _idle(state: SweepState, wanted: Mapping[Shape, int]) -> list[Withdraw]:
+    """Queued workers of shapes for which nothing is claimable or running."""
+    queued = [job for job, answer in state.jobs if answer.alive and not answer.silent and not job.started and not wanted.get(job.shape)]
+    return [Withdraw(queued)] if queued else []
 
 
 def _stopped(state: SweepState, policy: Policy) -> list[Stopped]:

@@ -38,6 +38,8 @@ class AttemptView:
         progress: its last progress line.
         validation: its last line of validation metrics.
         score: its last line of a scoring's progress.
+        saving: the longest time that a checkpoint took it, seconds.
+        measured: ``step_seconds`` and ``memory_gib`` of its last step.
     """
 
     number: int
@@ -55,6 +57,8 @@ class AttemptView:
     progress: Mapping[str, Any] | None = None
     validation: Mapping[str, Any] | None = None
     score: Mapping[str, Any] | None = None
+    measured: Mapping[str, float] | None = None
+    saving: float = 0.0
 
 
 @dataclass(frozen=True)

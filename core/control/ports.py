@@ -60,6 +60,24 @@ class Job:
         return bool(self.left and self.left.get("unfit"))
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the trials of a sweep have shown so far, by which further workers are sized; all in seconds.
+
+    Attributes:
+        saving: the longest time that a checkpoint has taken: a worker must be warned early enough for it.
+        trial: the longest that a trial takes from its start to its end; ``None`` where none has shown it.
+        each: how many trials each of the workers has before it.
+    """
+
+    saving: float = 0.0
+    trial: float | None = None
+    each: int = 1
+
+
+NOTHING_YET = Shown()
+
+
 class Scheduler(Protocol):
     """Answers for jobs, one batched question at a time."""
 
@@ -81,8 +99,11 @@ class Submitter(Protocol):
     def slots(self, shape: Shape) -> int:
         """How many workers of this shape the place can hold at once."""
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str]:
+    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
         """Start up to ``count`` workers and return their job keys; fewer where another one is submitting at the same time."""
+
+    def withdraw(self, jobs: Sequence[Job]) -> None:
+        """Take workers that have not begun out of the queue; one that begins in the same moment finds nothing to do and leaves."""
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Reader:
         base = AttemptView(
             attempt.number, "unknown", steps=summary.steps, checkpoint=summary.checkpoint, last=summary.last, owner=owner,
             started=summary.started, progress=summary.progress, validation=summary.validation, score=summary.score,
+            measured=summary.measured, saving=summary.saving,
         )  # fmt: skip
         if ended is not None and ended.get("state") in ATTEMPT_STATES:
             view = replace(

@@ -6,24 +6,26 @@ A watching launch, a worker's parent between two trials, a timer or a user call 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.control.alike import stopped
-from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.canary import Canaries, trial_seconds
+from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus
 from core.control.jobs import jobs_of
 from core.control.policy import Policy
-from core.control.ports import Job, JobAnswer, Scheduler, Submitter
+from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
 from core.definition.identity import scoring_key
 from core.definition.plan import PlannedTrial
 from core.workspace import nodes
 from core.workspace.growth import GrowthLog
 from core.workspace.layout import Workspace
-from core.workspace.registration import Revision
+from core.workspace.registration import Revision, canaries_of
 from core.workspace.requests import asked, drop
 
 BASELINES = ("length", "random")
@@ -51,6 +53,9 @@ class SweepReader:
         self.growth = GrowthLog(revision.sweep, revision.family)
         self.policy = Policy.read(revision.meta)
         self.reader = Reader(workspace, policy=self.policy)
+        self.canaries = Canaries(self.plan, canaries_of(revision.sweep))
+        self._canaries: dict[str, UnitStatus] = {}
+        self._looked = float("-inf")
         # workers of earlier launches that ended long ago say nothing about whether workers start now
         self._past = {job.key for job, answer in self._poll() if not answer.alive}
         self._keys: dict[str, list[str]] = {}
@@ -81,6 +86,7 @@ class SweepReader:
         jobs = self._poll()
         self.reader.jobs = {job.key: answer for job, answer in jobs}
         held = self.workspace.held
+        self._look_at_canaries(at_once=True)
         trials = [self.trial(planned, held) for planned in self.plan]
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
         return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held)
@@ -92,10 +98,20 @@ class SweepReader:
         answers = self.scheduler.poll(jobs)
         return [(job, answers[job.key]) for job in jobs if job.key in answers]
 
+    def _look_at_canaries(self, *, at_once: bool = False) -> None:
+        """Read the canaries' states, at most once a second where a worker asks trial by trial."""
+        if self.canaries.passed or not (at_once or time.monotonic() - self._looked > 1.0):
+            return
+        self._looked = time.monotonic()
+        self._canaries = {planned.id: self.reader.trial(self.workspace.trial(planned.id)) for planned in self.canaries.trials}
+        self.canaries.see(self._canaries)
+
     def trial(self, planned: PlannedTrial, held: bool = False) -> TrialStatus:
         """One planned trial with its scorings."""
         trial = self.workspace.trial(planned.id)
-        train = self.reader.trial(trial, held=held)
+        self._look_at_canaries()
+        waits_for = self.canaries.blocks(planned, self._canaries)
+        train = self.reader.trial(trial, held=held, blocked=waits_for)
         scorings: dict[str, UnitStatus] = {}
         for key in self._keys[planned.id]:
             waits = None if train.state == "completed" else "its training"
@@ -132,7 +148,10 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
     for action in actions:
         if isinstance(action, Submit) and submitter is not None:
             revision = reader.revision
-            result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count)
+            shown = _shown(state, action)
+            result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count, shown)
+        if isinstance(action, Withdraw) and submitter is not None:
+            submitter.withdraw(action.jobs)
         if isinstance(action, Grow):
             reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
         if isinstance(action, Pause) and submitter is not None:
@@ -140,6 +159,14 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
         if isinstance(action, StopDispatch):
             result.stopped = action
     return result
+
+
+def _shown(state: SweepState, action: Submit) -> Shown:
+    """What the sweep's trials of this shape say about the workers to come."""
+    alike = [trial.train for trial in state.trials if trial.planned.shape == action.shape]
+    open_here = sum(1 for shape, unit in state.units() if shape == action.shape and unit.claimable)
+    saving = max((status.last.saving for status in alike if status.last is not None), default=0.0)
+    return Shown(saving, trial_seconds(alike), math.ceil(open_here / action.count))
 
 
 def hold_back(reader: SweepReader) -> None:

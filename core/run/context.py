@@ -117,8 +117,9 @@ class AttemptContext:
         """Make a checkpoint, then let older ones of this attempt go."""
         target = self._attempt.checkpoints / f"step-{step:08d}"
         extra = {"attempt": self._attempt.number, "step": step}
+        began = time.monotonic()
         if publish_folder(target, self._attempt.checkpoints / f".step-{step:08d}", write, extra):
-            self._write("checkpoint", step=step, folder=target.name)
+            self._write("checkpoint", step=step, folder=target.name, seconds=round(time.monotonic() - began, 3))
         self._prune(keep=self._keep)
 
     def publish(self, write: Callable[[Path], None], metrics: Mapping[str, float]) -> None:

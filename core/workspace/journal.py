@@ -14,7 +14,7 @@ kind           fields
 started        attempt, pid, resumed {attempt, step} or null, fingerprints, device, threads
 progress       step, total, values {loss, ...}
 metrics        group (train, validation), step, values {name: number}
-checkpoint     step, folder
+checkpoint     step, folder, seconds that it took
 score          done, total (of a scoring)
 ended          state, cause, message
 =============  ======================================================================
@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["started", "progress", "metrics", "checkpoint", "score", "ended"]
+MEASURED = ("step_seconds", "memory_gib")
+"""Training metrics by which the rest of a sweep is sized."""
 SYNCED = ("started", "checkpoint", "ended")
 
 
@@ -105,9 +107,11 @@ class Summary:
     ended: dict[str, Any] | None = None
     steps: int = 0
     checkpoint: int = 0
+    saving: float = 0.0
     last: float | None = None
     validation: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
+    measured: dict[str, float] | None = None
 
     def fold(self, line: dict[str, Any]) -> None:
         """Take one line into account."""
@@ -118,11 +122,14 @@ class Summary:
         if kind == "metrics":
             if line["group"] == "validation":
                 self.validation = line
+            elif all(line["values"].get(name) is not None for name in MEASURED):
+                self.measured = {name: float(line["values"][name]) for name in MEASURED}
             self.steps = max(self.steps, line["step"])
         if kind == "progress":
             self.steps = max(self.steps, line["step"])
         if kind == "checkpoint":
             self.checkpoint = max(self.checkpoint, line["step"])
+            self.saving = max(self.saving, line.get("seconds", 0.0))
 
 
 class JournalCache:

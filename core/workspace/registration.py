@@ -84,6 +84,20 @@ def sweep_id(name: str, rehearsal: bool) -> str:
     return name + (REHEARSAL if rehearsal else "")
 
 
+def choose_canaries(sweep: Sweep, ids: Sequence[str]) -> None:
+    """Write down which trials go before the others; none lifts an earlier choice."""
+    try:
+        write_atomic(sweep.folder / "canary.json", json.dumps({"v": 1, "trials": list(ids)}, indent=1), sync=True)
+    except OSError as error:
+        raise fault(error, sweep.folder) from error
+
+
+def canaries_of(sweep: Sweep) -> list[str]:
+    """The trials that go before the others."""
+    file = sweep.folder / "canary.json"
+    return list(read_json(file)["trials"]) if file.exists() else []
+
+
 def newest(sweep: Sweep) -> Revision | None:
     """The newest revision of a sweep."""
     numbers = sweep.revisions()

@@ -127,6 +127,8 @@ def plan(
     say()
     say("  ".join(f"{name} {number}" for name, number in result.counts.items()))
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
+    if first := planning.canaries(result):
+        say(f"canaries: {len(first)} trials go first, which together have every shape and every value that may fail by itself")
     for fault in result.missing:
         say(f"missing: {planning.one_line(fault)}")
     if result.missing:

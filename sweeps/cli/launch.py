@@ -41,6 +41,7 @@ def launch(
     detach: Annotated[bool, typer.Option("--detach", help="Start the workers and return; says who drives the sweep from then on.")] = False,
     stale: Annotated[Literal["keep", "rerun", "fail"], typer.Option("--stale", help="What to do with results of other code.")] = "keep",
     prune: Annotated[bool, typer.Option("--prune", help="Stop trials that the edited definition no longer has.")] = False,
+    no_canary: Annotated[bool, typer.Option("--no-canary", help="Do not let a few trials of a large sweep go first.")] = False,
     workspace: WorkspaceOption = None,
 ) -> int:
     """Register a definition, train every trial that has no result, and print the table."""
@@ -51,7 +52,7 @@ def launch(
         hint(line)
     place, registered = launching.prepare(
         loaded, workspace_root(workspace), source=str(definition), overrides=overrides or [], stale=stale, prune=prune,
-        cluster=cluster,
+        cluster=cluster, canary=not no_canary,
     )  # fmt: skip
     for line in loaded.warnings:  # complete once every cell has been seen
         hint(f"warning: {line}")
@@ -75,6 +76,8 @@ def _introduce(registered: Registered, prune: bool) -> None:
         say(f"{counts['reused']} reused: their results stand in this workspace and are of the same code")
     if counts["stale"]:
         say(f"{counts['stale']} stale: their results are of other code; kept and marked (--stale rerun trains them again)")
+    if registered.canaries:
+        say(f"{registered.canaries} go first, as canaries: together they have every shape and every value that may fail by itself")
     if registered.revived:
         say(f"{registered.revived} had been cancelled and are taken up again")
     for why, count in Counter(registered.paused).items():
@@ -138,8 +141,8 @@ def _exit_code(state: SweepState) -> int:
     for trial in unscored:
         hint(f"scoring failed: {trial.planned.id[:10]}; sweep explain {trial.planned.id[:10]}")
     blocked = [t for t in state.trials if t.train.state == "blocked"]
-    for trial in blocked:
-        hint(f"blocked: {trial.planned.id[:10]}: {trial.train.reason}")
+    for why, count in Counter(t.train.reason for t in blocked).items():
+        hint(f"blocked: {count} trials: {why}")
     held = [t for t in state.trials if t.train.state == "held"]
     for why, count in Counter(t.train.reason for t in held).items():
         hint(f"held: {count} trials ({why}); sweep resume takes them up again")

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from core.control.canary import as_json, measured
 from core.control.decide import SweepState
 from core.control.derive import AttemptView, UnitStatus
 from core.control.policy import ADVICE
 from core.control.ports import Job, JobAnswer
 from core.control.read import Reader
 from core.control.states import TRIAL_STATES
-from core.control.tick import trial_key
+from core.control.tick import SweepReader, trial_key
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import nodes
@@ -51,11 +52,14 @@ def _counts(counts: dict[str, int]) -> str:
 
 def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOption = False) -> int:
     """Show every trial of a sweep with its state."""
+    from sweeps import wiring
     from sweeps.planning import Existing, flags_of
 
     place = open_workspace(workspace)
     revision = resolve(place, sweep)
-    state = _state(place, revision)
+    reader = wiring.reader(place, revision)
+    state = reader.state()
+    found = measured(trial.train for trial in state.trials)
     existing = Existing(place, revision.code())
     rows = [
         {
@@ -73,7 +77,7 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
                 "jobs": [
                     {"key": job.key, "alive": a.alive, "started": job.started, "says": a.evidence} for job, a in _open_jobs(state)
                 ],
-                "held": state.held, "trials": rows,
+                "held": state.held, "canary": as_json(reader.canaries, found), "trials": rows,
             }
         )  # fmt: skip
         return 0
@@ -93,6 +97,11 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     say(f"trials: {_counts(state.counts())}    scorings: {_counts(state.score_counts())}")
     for says, count in Counter(_without_id(answer.evidence) for job, answer in _open_jobs(state) if answer.evidence).items():
         say(f"workers: {count}, {says}")
+    if found is not None:
+        whole = f", at most {found.trial_seconds / 60:.3g} min a trial" if found.trial_seconds is not None else ""
+        say(f"measured: {found.step_seconds:.3g} s a step, {found.memory_gib:.3g} GiB at the peak{whole} ({found.trials} trials)")
+    if not reader.canaries.passed:
+        say(f"{len(reader.canaries.trials)} canaries go first; --no-canary at the next launch lets all go")
     failed = [t for t in state.trials if t.train.state == "failed"]
     if failed:
         say(f"next: sweep explain {failed[0].planned.id[:10]}")
@@ -150,22 +159,24 @@ def _planned(workspace: Workspace, trial: Trial, sweep: str) -> PlannedTrial | N
     return next((p for p in revision.plan() if p.id == trial.id), None) if revision is not None else None
 
 
-def _reader(workspace: Workspace, sweep: str) -> Reader:
-    """A reader that knows the scheduler's answers for the sweep's workers."""
+def _sweep_reader(workspace: Workspace, sweep: str) -> SweepReader | None:
+    """A reader of the sweep that knows the scheduler's answers for its workers; ``None`` without a sweep."""
     revision = newest(workspace.sweep(sweep)) if sweep else None
     if revision is None:
-        return Reader(workspace)
+        return None
     from sweeps import wiring
 
     reader = wiring.reader(workspace, revision)
     reader.state()
-    return reader.reader
+    return reader
 
 
 def _facts(workspace: Workspace, trial: Trial, sweep: str) -> dict[str, Any]:
     planned = _planned(workspace, trial, sweep)
-    reader = _reader(workspace, sweep)
-    status = reader.trial(trial, held=workspace.held)
+    swept = _sweep_reader(workspace, sweep)
+    reader = swept.reader if swept is not None else Reader(workspace)
+    held = workspace.held
+    status = swept.trial(planned, held).train if swept is not None and planned is not None else reader.trial(trial, held=held)
     result = read_json(trial.result / "metrics.json") if (trial.result / MANIFEST).exists() else None
     scores = {}
     for summary in sorted((trial.folder / "scores").glob("*/summary.json")):
@@ -367,7 +378,8 @@ def logs(
 
 
 def _runs(workspace: Workspace, trial: Trial, sweep: str, number: int) -> bool:
-    views = _reader(workspace, sweep).attempts(trial)
+    swept = _sweep_reader(workspace, sweep)
+    views = (swept.reader if swept is not None else Reader(workspace)).attempts(trial)
     return any(view.number == number and view.state in ("running", "unknown") for view in views)
 
 

@@ -54,7 +54,7 @@ def compare_named(workspace: Workspace, a: str, b: str, patterns: Sequence[str],
     """
     if b.startswith(":"):
         b = a.partition(":")[0] + b
-    left, right = _sides(workspace, a), _sides(workspace, b)
+    left, right = sides_of(workspace, a), sides_of(workspace, b)
     pairs, only_a, only_b = _matched(a, b, left, right)
     trials = {trial.id: trial for pair in pairs for side in pair for trial in side.trials}
     metrics = _metrics(trials.values(), patterns)
@@ -82,8 +82,12 @@ def _written(sweep: str, cells: Mapping[str, Side]) -> list[str]:
     return [f"{sweep}:{name.replace(' ', ',')}" for name in cells]
 
 
-def _sides(workspace: Workspace, name: str) -> dict[str, Side]:
-    """The cells that a name stands for, by their own names."""
+def sides_of(workspace: Workspace, name: str) -> dict[str, Side]:
+    """The cells that a name stands for, by their own names.
+
+    Raises:
+        UsageError: it stands for nothing, or for several cells where one is meant.
+    """
     sweep, colon, conditions = name.partition(":")
     known = {found.id for found in workspace.sweeps()}
     if not colon and ID.fullmatch(name.lower()) and name not in known and f"{name}-rehearsal" not in known:

@@ -15,7 +15,7 @@ from core.control.decide import TrialStatus
 from core.definition import SweepDefinition, expand, find, load
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
-from core.errors import EnvironmentFault, SweepError
+from core.errors import EnvironmentFault, IntegrityError, SweepError
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Workspace
@@ -258,5 +258,9 @@ def flags_of(existing: Existing, status: TrialStatus) -> list[str]:
     result = existing.workspace.trial(status.planned.id).result
     if status.train.state != "completed" or not (result / MANIFEST).exists():
         return list(status.train.remedy.flags)
-    record = read_json(result / "metrics.json")
-    return [*(["stale"] if existing.is_stale(status.planned, record) else []), *record["flags"]]
+    try:
+        record = read_json(result / "metrics.json")
+        flags, _ = list(record["flags"]), record["fingerprints"]["code"]
+    except (IntegrityError, KeyError, TypeError):  # one damaged result hides no other
+        return ["corrupt"]
+    return [*(["stale"] if existing.is_stale(status.planned, record) else []), *flags]

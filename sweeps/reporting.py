@@ -43,7 +43,7 @@ def study(workspace: Workspace, revision: Revision) -> Study:
     """The outcomes of a revision, from the index brought up to the files."""
     reader = wiring.reader(workspace, revision)
     state = reader.state()
-    with _index(workspace) as index:
+    with open_index(workspace) as index:
         mirror_once(workspace, reader, state, index)
         ids = [trial.planned.id for trial in state.trials]
         metrics, scores = index.final_metrics(ids), index.scores(ids)
@@ -128,7 +128,7 @@ def read_credits(workspace: Workspace, trials: Iterable[TrialOutcome], progress:
 
 
 @contextmanager
-def _index(workspace: Workspace) -> Iterator[Index]:
+def open_index(workspace: Workspace) -> Iterator[Index]:
     """The workspace's index; for a reader without the right to write there, one that is made for this question alone."""
     if os.environ.get("SWEEP_INDEX") or os.access(workspace.cache, os.W_OK):
         with Index.open(workspace) as index:

@@ -15,7 +15,7 @@ from core.control.decide import Finish, StopDispatch, SweepState
 from core.control.ports import Submitter, Tracker
 from core.control.tick import SweepReader, TickResult, tick
 from core.errors import SweepError
-from core.store import Index, StateRow
+from core.store import Changes, Index, StateRow
 from core.workspace.layout import Workspace
 
 TICK_SECONDS = 1.0
@@ -74,11 +74,12 @@ class Mirror:
                 open_thing.close()
 
 
-def mirror_once(workspace: Workspace, reader: SweepReader, state: SweepState | None, index: Index) -> None:
+def mirror_once(workspace: Workspace, reader: SweepReader, state: SweepState | None, index: Index) -> Changes:
     """Bring the index up to the files, and the derived states into it."""
-    index.sync(workspace, [reader.revision.sweep.id])
+    changes = index.sync(workspace, [reader.revision.sweep.id])
     if state is not None:
         index.record_states(state_rows(state))
+    return changes
 
 
 def state_rows(state: SweepState) -> list[StateRow]:

@@ -54,6 +54,7 @@ def test_the_wheel_holds_every_module_the_shipped_definitions_and_the_typing_mar
     expected = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "sweeps").rglob("*.yaml")}
     expected |= {f"{package}/py.typed" for package in PACKAGES}
+    expected |= {str(path.relative_to(ROOT)) for part in ("templates", "static") for path in (ROOT / "dashboards" / "web" / part).iterdir()}
     assert expected <= contents(wheel)
 
 

@@ -43,7 +43,7 @@ class TrialOutcome:
         cell: the cell's coordinates, without the seed.
         seed: the replicate.
         state: one of the states of a trial.
-        flags: what is said beside the state: stale, reused, micro_batch_halved, partial.
+        flags: what is said beside the state: stale, reused, micro_batch_halved, partial, corrupt.
         cause: why it failed, where it did.
         reason: one sentence more for a reader, such as what blocks it.
         run_url: the trial's page in the tracker, where known.

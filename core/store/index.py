@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Self
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.exc import DatabaseError
 
 from core.store.engine import Database, location
@@ -211,6 +212,10 @@ class Index:
         return sorted(known | {trial.id for trial in workspace.trials()})
 
     # -- reading ------------------------------------------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that sees one state of the index, for questions that are asked elsewhere (:mod:`core.store.browse`)."""
+        return self._database.read()
 
     def counts(self) -> dict[str, int]:
         """How many rows of each kind there are."""

@@ -20,14 +20,27 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 with warnings.catch_warnings():  # mlflow's models use what SQLAlchemy has deprecated
     warnings.simplefilter("ignore")
-    from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag, ViewType
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-__all__ = ["Metric", "MlflowClient", "MlflowException", "Param", "Run", "RunTag", "ViewType", "make_store", "open_client"]
+__all__ = [
+    "Dataset",
+    "DatasetInput",
+    "InputTag",
+    "Metric",
+    "MlflowClient",
+    "MlflowException",
+    "Param",
+    "Run",
+    "RunTag",
+    "ViewType",
+    "make_store",
+    "open_client",
+]
 
 
 def open_client(uri: str) -> MlflowClient:

@@ -130,6 +130,8 @@ def note(last: Revision) -> str:
     """What the page of a sweep's run says, in Markdown."""
     meta = last.meta
     lines = [f"**{meta['name']}**, revision {last.number}: {meta['trials']} trials, launched by {meta['by']}."]
+    if meta.get("description"):
+        lines.append(str(meta["description"]))
     if last.rehearsal:
         lines.insert(0, "**REHEARSAL**: tiny random models, generated images and benchmarks; no number here is a result.")
     source = " ".join([str(meta.get("source", "")), *meta.get("overrides", [])]).strip()

@@ -28,6 +28,7 @@ from core.workspace.layout import Scoring, Sweep, Trial, Workspace
 from core.workspace.lineage import MetricFeed, segments
 from core.workspace.registration import Revision, newest
 from core.workspace.requests import asked, user
+from dashboards.mlflow.beside import config_of, send_benchmark, send_model, send_plots, send_training_data
 from dashboards.mlflow.library import Metric, MlflowClient, MlflowException, Param, open_client
 from dashboards.mlflow.place import SendingLock, own_store, store_of
 from dashboards.mlflow.runs import (
@@ -175,6 +176,8 @@ class MLflowTracker:
         run.send(tags=tags | {f"fingerprint.{name}": str(value) for name, value in newest_start.items()})
         if state == "completed":
             _send_result(run, trial)
+            send_model(run, trial, config_of(trial))
+            send_plots(run, trial)
         for key in look(trial).scorings:
             done.points += _send_scores(run, trial.scoring(key), key)
         run.set_status(STATUS.get(state, "RUNNING"), feed.last)
@@ -256,6 +259,7 @@ def _send_result(run: TrialRun, trial: Trial) -> None:
         record = read_json(path)
         tags = {f"fingerprint.{name}": str(value) for name, value in record["fingerprints"].items()}
         tags["rewardsweep.flags"] = " ".join(record["flags"])
+        send_training_data(run, record, config_of(trial))
         run.send(tags=tags | {SENT + "metrics": content(path)})
 
 
@@ -269,6 +273,7 @@ def _send_scores(run: TrialRun, scoring: Scoring, key: str) -> int:
     for path in (scoring.table, scoring.summary):
         if path.exists():
             run.send_file(path, f"scores/{benchmark}-{key[:8]}", sent, because=scoring.summary)
+    send_benchmark(run, summary)
     # two scorings of one benchmark (another revision, other pixels) never share a name
     first = run.tags.get(f"bench.{benchmark}.scoring", key)
     shown = benchmark if first == key else f"{benchmark}.{key[:8]}"

@@ -1,7 +1,7 @@
 """`sweep ui`: MLflow's own web interface over the workspace's store.
 
-The server is a process group of its own, listens on this machine only unless told otherwise, and ends with us: on Ctrl-C, on
-SIGTERM, and when it does not answer. Where ``$MLFLOW_TRACKING_URI`` names a server, its address is all there is to say.
+The server is a process group of its own, listens on this machine only, and ends with us.
+Where ``$MLFLOW_TRACKING_URI`` names a server, its address is all there is to say.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -25,17 +25,19 @@ from dashboards.mlflow.place import own_store, store_of
 START_SECONDS = 120.0
 """How long the server may take to answer: its first start makes the tables."""
 LEAVE_SECONDS = 10.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+HOST = "127.0.0.1"
 
 
-def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 5000, *, say: Callable[[str], None] = print) -> None:
-    """Serve until Ctrl-C.
+@contextmanager
+def running(workspace: Workspace, port: int = 5000) -> Iterator[str]:
+    """MLflow's server while the ``with`` block runs; yields its address.
+
+    It listens on this machine alone, whoever may read the dashboard: it knows no reader from another, and whoever reaches it can
+    change and delete runs.
 
     Args:
         workspace: whose runs are shown.
-        host: the address to listen on.
         port: the port to listen on.
-        say: prints one line.
 
     Raises:
         UsageError: the port is no port.
@@ -43,64 +45,45 @@ def serve(workspace: Workspace, host: str = "127.0.0.1", port: int = 5000, *, sa
     """
     store = store_of(workspace)
     if store.uri.startswith(("http://", "https://")):
-        say(f"MLflow: {store.uri}")
+        yield store.uri.rstrip("/")
         return
-    _check_port(host, port)
+    check_port(HOST, port, "--mlflow-port")
     own_store(store)
     from dashboards.mlflow.library import make_store  # imports mlflow, which a server that is only named does not need
 
     make_store(store.uri)
     log = workspace.cache / "mlflow-ui.log"
     command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        store.uri,
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", HOST, "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
     if store.artifacts is not None:
         command += ["--default-artifact-root", store.artifacts]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
-    before = signal.signal(signal.SIGTERM, _leave)
+    with open(log, "wb") as output:
+        server = subprocess.Popen(
+            command, env=quiet, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        with open(log, "wb") as output:
-            server = subprocess.Popen(
-                command, env=quiet, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        try:
-            address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
-            _wait_until_it_answers(server, address, log)
-            say(f"MLflow: {address}  (Ctrl-C ends it)")
-            if host not in LOOPBACK:
-                say(f"whoever reaches {host}:{port} can read, change and delete these runs")
-            server.wait()
-            raise _failed("the MLflow server has ended", log)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            _end(server)
+        address = f"http://{HOST}:{port}"
+        _wait_until_it_answers(server, address, log)
+        yield address
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _end(server)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def check_port(host: str, port: int, option: str = "--port") -> None:
+    """See that a port can be listened on.
 
-
-def _check_port(host: str, port: int) -> None:
+    Raises:
+        UsageError: it is no port, or the host is no address of this machine.
+        EnvironmentFault: it is in use; the next free one is named.
+    """
     if not 0 < port < 65536:
         raise UsageError("not a port", found=port, allowed="1 to 65535")
     if _is_free(host, port):
         return
     free = next((other for other in range(port + 1, min(port + 100, 65536)) if _is_free(host, other)), None)
-    raise EnvironmentFault("the port is in use", found=f"{host}:{port}", next=f"sweep ui --port {free}" if free else None)
+    raise EnvironmentFault("the port is in use", found=f"{host}:{port}", next=f"sweep ui {option} {free}" if free else None)
 
 
 def _is_free(host: str, port: int) -> bool:

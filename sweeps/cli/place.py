@@ -42,11 +42,17 @@ def doctor(
 
 def ui(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Port of the MLflow UI.")] = 5000,
+    port: Annotated[int, typer.Option("--port", help="Port of the dashboard.")] = 5001,
+    mlflow_port: Annotated[int, typer.Option("--mlflow-port", help="Port of the MLflow UI, on this machine only.")] = 5000,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Start the MLflow UI too.")] = True,
     workspace: WorkspaceOption = None,
 ) -> int:
-    """Open the MLflow UI on the workspace's runs; Ctrl-C ends it."""
-    from dashboards.mlflow.ui import serve
+    """Open the dashboard and the MLflow UI on the workspace's sweeps, and print their links; Ctrl-C ends both."""
+    from dashboards.web.serve import serve
+    from sweeps.dashboard import HouseAnswers
+    from sweeps.reporting import open_index
 
-    serve(open_workspace(workspace), host=host, port=port)
+    place = open_workspace(workspace)
+    with open_index(place) as index:
+        serve(place, index, HouseAnswers(place), host=host, port=port, mlflow_port=mlflow_port, mlflow=mlflow)
     return 0

@@ -59,6 +59,7 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
         "explain": ("explain", trial),
         "report": ("report", "documented"),
         "claims": ("claims", "documented"),
+        "digest": ("digest", "documented"),
         "compare": ("compare", "documented:layers=1", ":layers=2"),
         "score": ("score", "--benchmark", "generated_images", "--baseline", "length"),
         "keys": ("keys", "head"),

@@ -18,11 +18,8 @@ import pytest
 from core.errors import EnvironmentFault, UsageError
 from core.workspace.layout import Workspace
 from dashboards.mlflow.tracker import MLflowTracker
-from dashboards.mlflow.ui import serve
+from dashboards.mlflow.ui import check_port, running
 from tests.written import Writer, launch, planned, trial_id
-
-SERVE = "import sys; from pathlib import Path; from core.workspace.layout import Workspace; from dashboards.mlflow.ui import serve; "
-SERVE += "serve(Workspace(Path(sys.argv[1])), port=int(sys.argv[2]), say=lambda line: print(line, flush=True))"
 
 
 @pytest.fixture
@@ -53,11 +50,24 @@ def test_it_serves_the_runs_takes_more_through_http_and_ctrl_c_ends_every_proces
     tracker.close()
     assert link is not None
     experiment, run = link.split("/")[-3], link.split("/")[-1]
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(place.root), str(port)], stdout=subprocess.PIPE, text=True)
+    port, own = free_port(), free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps.cli.main",
+        "ui",
+        "--port",
+        str(own),
+        "--mlflow-port",
+        str(port),
+        "--workspace",
+        str(place.root),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        assert process.stdout.readline() == f"MLflow: http://127.0.0.1:{port}  (Ctrl-C ends it)\n"
+        assert process.stdout.readline() == f"dashboard: http://127.0.0.1:{own}/  (Ctrl-C ends it)\n"
+        assert process.stdout.readline() == f"MLflow:    http://127.0.0.1:{port}\n"
         address = f"http://127.0.0.1:{port}"
         found = ask(address, "runs/search", {"experiment_ids": [experiment], "filter": f"tags.`rewardsweep.trial` = '{trial_id(1)}'"})
         assert [r["info"]["run_id"] for r in found["runs"]] == [run]
@@ -93,23 +103,22 @@ def test_a_busy_port_is_refused_and_the_next_free_one_named(place: Workspace) ->
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(EnvironmentFault) as caught:
-            serve(place, port=port)
+            running(place, port).__enter__()
     assert f"127.0.0.1:{port}" in str(caught.value)
     assert caught.value.next is not None
-    assert int(caught.value.next.removeprefix("sweep ui --port ")) > port
+    assert int(caught.value.next.removeprefix("sweep ui --mlflow-port ")) > port
     assert not (place.root / "mlflow").exists()
 
 
 def test_an_impossible_port_is_refused(place: Workspace) -> None:
     with pytest.raises(UsageError):
-        serve(place, port=70000)
+        check_port("127.0.0.1", 70000)
 
 
 def test_a_server_that_is_named_is_shown_and_not_started(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
-    said: list[str] = []
-    serve(place, say=said.append)
-    assert said == ["MLflow: http://tracking.example:5000"]
+    with running(place, free_port()) as address:
+        assert address == "http://tracking.example:5000"
 
 
 def test_a_server_that_does_not_start_says_why(place: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -117,6 +126,6 @@ def test_a_server_that_does_not_start_says_why(place: Workspace, monkeypatch: py
     broken.write_bytes(b"no database" * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{broken}")
     with pytest.raises(EnvironmentFault) as caught:
-        serve(place, port=free_port())
+        running(place, free_port()).__enter__()
     assert str(caught.value.place).endswith("mlflow-ui.log")
     assert os.path.exists(str(caught.value.place))

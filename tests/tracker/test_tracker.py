@@ -116,7 +116,12 @@ def test_a_run_shows_what_the_files_say(place: Workspace, mlflow: Look) -> None:
     first = mlflow.client.get_metric_history(run.info.run_id, "train/loss")[0]
     assert (first.step, first.timestamp, first.value) == (1, journal[1]["t"] * 1000, journal[1]["values"]["loss"])
     files = {f.path for f in mlflow.client.list_artifacts(run.info.run_id)}
-    assert files == {"config.json", "metrics.json", "scores"}
+    assert files == {"config.json", "metrics.json", "plots", "scores"}
+    assert {f.path for f in mlflow.client.list_artifacts(run.info.run_id, "plots")} == {
+        "plots/train-loss.svg",
+        "plots/validation-accuracy.svg",
+    }
+    assert [(i.dataset.name, i.dataset.digest) for i in run.inputs.dataset_inputs] == [("vl_rewardbench", "d")]
     scores = {f.path for f in mlflow.client.list_artifacts(run.info.run_id, "scores/vl_rewardbench-kkkkkkkk")}
     assert {Path(name).name for name in scores} == {"table.parquet", "summary.json"}
 

@@ -1,0 +1,42 @@
+"""What the best cell of each column is, and how sure that is, in one sentence: for pages and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.analysis.report import Report
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The best cells of a column, and what a test says of them."""
+
+    metric: str
+    cells: Sequence[str]
+    words: str
+
+
+def verdicts(report: Report) -> list[Verdict]:
+    """One for each column that has a best cell."""
+    found = []
+    for metric in report.columns:
+        best = [row for row in report.rows if metric in row.metrics and row.metrics[metric].best]
+        if not best:
+            continue
+        value = best[0].metrics[metric]
+        if len(best) > 1:
+            words = "share the best mean."
+        elif value.tested is None or value.tested.adjusted is None:
+            words = "has the best mean; nothing tests whether that is more than chance."
+        else:
+            how = f"{value.tested.test}, p = {value.tested.adjusted:.2g} after Holm"
+            rest = (
+                "is better than every other cell"
+                if value.beyond_chance
+                else f"has the best mean, but is not told apart from {value.tested.rival}"
+            )
+            over = "these models, not other seeds" if len(value.values) == 1 else f"{len(value.values)} seeds"
+            words = f"{rest} ({how}; {over})."
+        found.append(Verdict(metric, [row.name for row in best], words))
+    return found

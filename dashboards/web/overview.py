@@ -1,0 +1,176 @@
+"""Overview: every sweep with its progress, what is left, what it cost and what failed. Cluster: who works, and where hours went."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.control.jobs import jobs_of, recorded
+from core.control.states import OPEN
+from core.store import SweepRow
+from core.store.browse import AttemptRow
+from dashboards.web.site import Site, address, as_csv
+
+
+@dataclass
+class Cost:
+    """Where hours went. An attempt without a known end counts up to its last metrics line.
+
+    Attributes:
+        hours: of attempts, whatever the number of their GPUs.
+        gpu_hours: the same times their GPUs.
+        wasted: hours of attempts that ended without bringing their trial further than a checkpoint that another one used.
+        seconds: of each finished attempt, for an estimate of what is left.
+    """
+
+    hours: float = 0.0
+    gpu_hours: float = 0.0
+    wasted: float = 0.0
+    wasted_gpu: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+    by_cause: Counter[str] = field(default_factory=Counter)
+
+
+def cost(attempts: Sequence[AttemptRow]) -> Cost:
+    """What attempts cost, and what of it was for nothing: an attempt that did not complete, less what its checkpoints saved."""
+    found = Cost()
+    for attempt in attempts:
+        if attempt.started is None or attempt.ended is None:
+            continue
+        hours = max(0.0, attempt.ended - attempt.started) / 3600
+        found.hours += hours
+        found.gpu_hours += hours * attempt.gpus
+        if attempt.state == "completed":
+            found.seconds.append(hours * 3600)
+        elif attempt.state is not None and attempt.state != "running":
+            lost = hours * (1 - min(1.0, attempt.checkpoint / attempt.steps)) if attempt.steps else hours
+            found.wasted += lost
+            found.wasted_gpu += lost * attempt.gpus
+            found.by_cause[attempt.cause or attempt.state] += 1
+    return found
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sweep on the overview; ``left`` is about how many seconds it still takes, where that can be said."""
+
+    row: SweepRow
+    counts: dict[str, int]
+    causes: dict[str, int]
+    cost: Cost
+    left: float | None
+    corrupt: str | None = None
+
+    @property
+    def done(self) -> int:
+        """Trials with a result."""
+        return self.counts.get("completed", 0)
+
+
+def lines(site: Site) -> list[Line]:
+    """All sweeps, the newest first."""
+    data = site.data
+    counts, causes = data.browser.counts(), data.browser.causes()
+    found = []
+    for row in sorted(data.index.sweeps(), key=lambda row: -row.created):
+        version = data.browser.version(row.id)
+        spent = data.soon(("cost", row.id), version, lambda row=row: cost(data.browser.attempts(row.id)), patience=5.0)  # type: ignore[misc]
+        spent = spent if isinstance(spent, Cost) else Cost()
+        states = counts.get(row.id, {})
+        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), data.problems.get(row.id)))
+    return found
+
+
+def _left(states: dict[str, int], spent: Cost) -> float | None:
+    """Seconds until the open trials are through, at the mean pace of those that are, as many at once as run now."""
+    waiting = sum(number for state, number in states.items() if state in OPEN)
+    running = states.get("running", 0)
+    if not waiting or not running or not spent.seconds:
+        return None
+    return waiting / running * sum(spent.seconds) / len(spent.seconds)
+
+
+def overview(site: Site, request: Request) -> Response:
+    """The first page."""
+    where = address(request)
+    kinds = where.word("show", ("all", "real", "rehearsals"), "all")
+    text = where.text("q").lower()
+    shown = [
+        line
+        for line in lines(site)
+        if text in f"{line.row.id} {line.row.project}".lower() and (kinds == "all" or line.row.rehearsal == (kinds == "rehearsals"))
+    ]
+    if where.flag("csv"):
+        header = [
+            "sweep",
+            "project",
+            "rehearsal",
+            "revision",
+            "launched",
+            "trials",
+            *_states(shown),
+            "attempt hours",
+            "GPU-hours",
+            "causes",
+        ]
+        rows = [
+            [
+                line.row.id, line.row.project, line.row.rehearsal, line.row.revision, line.row.created, line.row.trials,
+                *(line.counts.get(state, 0) for state in _states(shown)), round(line.cost.hours, 4), round(line.cost.gpu_hours, 4),
+                "; ".join(f"{cause} {n}" for cause, n in line.causes.items()),
+            ]
+            for line in shown
+        ]  # fmt: skip
+        return as_csv(header, rows, "sweeps")
+    version = str(hash(tuple((line.row.id, line.row.revision, tuple(sorted(line.counts.items())), line.cost.hours) for line in shown)))
+    return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
+
+
+def _states(found: Sequence[Line]) -> list[str]:
+    return list(dict.fromkeys(state for line in found for state in line.counts))
+
+
+def cluster(site: Site, request: Request) -> Response:
+    """Workers as their folders show them, and where the hours of each sweep went."""
+    where = address(request)
+    state = where.word("state", ("all", "queued", "working", "left", "ended"), "all")
+    workers = [worker for sweep in site.workspace.sweeps() for worker in _workers(site, sweep.id)]
+    workers.sort(key=lambda worker: (worker["state"] in ("left", "ended"), -worker["created"]))
+    counts = Counter(worker["state"] for worker in workers)
+    shown = [worker for worker in workers if state in ("all", worker["state"])]
+    if where.flag("csv"):
+        names = ["sweep", "key", "job", "shape", "state", "created", "says"]
+        return as_csv(names, [[worker[name] for name in names] for worker in shown], "workers")
+    found = lines(site)
+    version = str(hash((tuple(sorted(counts.items())), tuple(line.cost.hours for line in found))))
+    return site.page(
+        request, "cluster.html", title="Cluster", workers=shown[:200], more=max(0, len(shown) - 200), counts=counts, state=state,
+        lines=found, held=site.workspace.held, version=version,
+    )  # fmt: skip
+
+
+def _workers(site: Site, sweep: str) -> list[dict[str, Any]]:
+    found = []
+    for job in jobs_of(site.workspace, sweep):
+        answer = recorded(site.workspace.jobs / job.key)
+        over = answer is not None and not answer.alive
+        state = "left" if job.left is not None else "ended" if over else "working" if job.started else "queued"
+        worker = job.details.get("worker") or {}
+        folder = site.workspace.jobs / job.key / "job.json"
+        try:
+            created = folder.stat().st_mtime
+        except OSError:
+            created = time.time()
+        found.append(
+            {
+                "sweep": sweep, "key": job.key, "job": job.job_id or "", "shape": job.shape.key, "state": state, "created": created,
+                "host": worker.get("host") or "", "says": (job.left or {}).get("reason") or (answer.evidence if answer is not None else ""),
+            }
+        )  # fmt: skip
+    return found

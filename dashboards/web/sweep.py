@@ -1,0 +1,158 @@
+"""A sweep: the ablation table, the grid, curves, intervals, importance, parallel coordinates, and its trials one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.analysis.report import Report, choose, is_percent
+from core.control.states import TRIAL_STATES
+from core.store.browse import Wanted
+from core.workspace.registration import Revision
+from dashboards.report.delimited import render_csv
+from dashboards.report.numbers import digits, half_width, legend, mark, short_names, signed
+from dashboards.report.verdicts import verdicts
+from dashboards.web.address import Address
+from dashboards.web.data import Data
+from dashboards.web.figures import figure
+from dashboards.web.shown import Shown, full_report, report_of, shown, there
+from dashboards.web.site import PAGE_ROWS, Site, address, as_csv, attachment, paging
+
+VIEWS = {
+    "table": "Table",
+    "grid": "Grid",
+    "curves": "Curves",
+    "intervals": "Intervals",
+    "importance": "Importance",
+    "parallel": "Parallel coordinates",
+    "trials": "Trials",
+}
+COLUMNS = 6
+"""Metrics that the list of trials shows unless others are asked for."""
+DOWNLOADED = 100_000
+"""Trials in one download."""
+
+
+def sweep(site: Site, request: Request) -> Response:
+    """One of the views of a sweep."""
+    where = address(request)
+    view = where.word("view", VIEWS, "table")
+    found = shown(site.data, request.path_params["sweep"])
+    values: dict[str, Any] = {
+        "title": found.id,
+        "found": found,
+        "view": view,
+        "views": VIEWS,
+        "causes": site.data.browser.causes().get(found.id, {}),
+    }
+    if view == "trials":
+        values |= _trials(site, where, found)
+        # the list says itself that it is live: another page of it must not be swapped while it is read
+        return site.page(request, "trials.html", version=found.version, **values)
+    report, partial = report_of(site.data, found)
+    values |= {"report": report, "partial": partial}
+    version = f"{found.version}-{'quick' if partial else 'full'}-{report is not None}"
+    if report is None:
+        return site.page(request, "waiting.html", version=version, **values)
+    if view == "table":
+        return site.page(request, "table.html", version=version, **values, **_table(where, report, found))
+    made = figure(site.data, found, report, view, where)
+    return site.page(request, "figure.html", version=version, **values, figure=made)
+
+
+def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
+    chosen = where.words("metric", report.metrics)
+    if chosen:
+        report = choose(report, chosen)
+    cells = [row for row in report.rows if row.kind == "cell"]
+    pages = paging(where, len(cells), 100)
+    names = short_names(report.axes)
+    columns = [(metric, digits(report, metric)) for metric in report.columns]
+    return {
+        "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
+        "others": [row for row in report.rows if row.kind != "cell"],
+        "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
+        "verdicts": [(one, [(name, found.cells[name][0].id) for name in one.cells if name in found.cells]) for one in verdicts(report)],
+        "missing": [row for row in cells if row.missing][:50], "mark": mark, "half_width": half_width, "signed": signed,
+        "percent": is_percent,
+    }  # fmt: skip
+
+
+def table_csv(site: Site, request: Request) -> Response:
+    """The table as the command writes it."""
+    where = address(request)
+    found = shown(site.data, request.path_params["sweep"])
+    report = there(full_report(site.data, found, 600.0))
+    chosen = where.words("metric", report.metrics)
+    return attachment(render_csv(choose(report, chosen) if chosen else report).encode(), "text/csv; charset=utf-8", f"{found.id}.csv")
+
+
+def _wanted(where: Address, found: Shown, metrics: Sequence[str], causes: Iterable[str]) -> Wanted:
+    cells = where.words("cell", found.cells)
+    return Wanted(
+        states=where.words("state", TRIAL_STATES), causes=where.words("cause", causes), text=where.text("q")[:200],
+        trials=None if not cells else [trial.id for name in cells for trial in found.cells[name]],
+        order=where.word("order", ("plan", "state", "attempts", *metrics), "plan"), down=where.flag("down"), limit=PAGE_ROWS,
+    )  # fmt: skip
+
+
+def _trials(site: Site, where: Address, found: Shown) -> dict[str, Any]:
+    browser = site.data.browser
+    known: list[str] = site.data.soon(("metrics", found.id), found.results, lambda: browser.metric_names(found.id), patience=20.0)
+    wanted = _wanted(where, found, known, browser.causes().get(found.id, {}))
+    first = browser.page(found.id, wanted)
+    pages = paging(where, first.total)
+    page = first if pages.number == 1 else browser.page(found.id, wanted.beginning((pages.number - 1) * PAGE_ROWS))
+    columns = known if where.text("columns") == "all" else where.words("metric", known) or headlines(known, found.revision)
+    return {
+        "rows": page.rows, "values": values_of(site.data, [row.id for row in page.rows], columns),
+        "columns": columns, "metrics": known, "paging": pages,
+        "wanted": wanted, "cells": where.words("cell"), "links": site.data.run_links(found.id),
+        "axes": list(zip(found.axes, short_names(found.axes), strict=True)),
+        "percent": is_percent,
+    }  # fmt: skip
+
+
+def headlines(known: Sequence[str], revision: Revision) -> list[str]:
+    """The metrics that a list shows by itself: what is selected by, then each benchmark's first, then the losses."""
+    objective = str(revision.meta.get("objective", {}).get("metric", ""))
+    order = [name for name in known if name == objective]
+    order += [name for name in known if is_percent(name) and name.split("/", 1)[1].split("/")[0] in ("overall", "acc", "accuracy", "macro")]
+    order += [name for name in known if name in ("validation/accuracy", "validation/loss", "train/loss")]
+    return list(dict.fromkeys(order or known))[:COLUMNS]
+
+
+def values_of(data: Data, trials: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """{trial: {metric: value}} of the trials of a page."""
+    found: dict[str, dict[str, float | None]] = {id: dict(values) for id, values in data.index.final_metrics(trials).items()}
+    for id, scores in data.index.scores(trials).items():
+        for score in scores:
+            found.setdefault(id, {}).update(score.named())
+    return {id: {name: values.get(name) for name in columns} for id, values in found.items()}
+
+
+def trials_csv(site: Site, request: Request) -> Response:
+    """The trials of a view, all pages of it, with all metrics."""
+    where = address(request)
+    found = shown(site.data, request.path_params["sweep"])
+    known = site.data.browser.metric_names(found.id)
+    rows = site.data.browser.page(
+        found.id, _wanted(where, found, known, site.data.browser.causes().get(found.id, {})).beginning(0, DOWNLOADED)
+    ).rows
+    values = values_of(site.data, [row.id for row in rows], known)
+    lines = [
+        [
+            row.id,
+            *(row.cell.get(axis) for axis in found.axes),
+            row.seed,
+            row.state or "pending",
+            row.cause,
+            row.attempts,
+            *(values.get(row.id, {}).get(name) for name in known),
+        ]
+        for row in rows
+    ]
+    return as_csv(["trial", *found.axes, "seed", "state", "cause", "attempts", *known], lines, f"{found.id}-trials")

@@ -1,0 +1,56 @@
+"""Answers for the dashboard's pages, from the rooms that the command uses too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from core.analysis.compare import Comparison, Side
+from core.analysis.report import Report
+from core.control.states import OPEN
+from core.control.tick import SweepReader
+from core.store import Index
+from core.workspace.layout import Workspace
+from core.workspace.registration import newest, resolve
+from dashboards.web.answers import Refreshed
+from sweeps import wiring
+from sweeps.comparing import compare_named, sides_of
+from sweeps.reporting import gather
+from sweeps.watching import mirror_once
+
+
+class HouseAnswers:
+    """Implements :class:`dashboards.web.answers.Answers`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._readers: dict[str, SweepReader] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self, index: Index, sweep: str) -> Refreshed:
+        """Index and derived states brought up to date."""
+        revision = newest(self._workspace.sweep(sweep))
+        if revision is None:
+            return Refreshed(False)
+        with self._lock:
+            reader = self._readers.get(sweep)
+            if reader is None or reader.revision.number != revision.number:
+                reader = self._readers[sweep] = wiring.reader(self._workspace, revision)
+            state = reader.state()
+            changes = mirror_once(self._workspace, reader, state, index)
+            moves = any(unit.state in OPEN for _, unit in state.units())
+            if not moves:
+                del self._readers[sweep]  # a reader of thousands of ended trials is memory for nothing
+        return Refreshed(moves, tuple(changes.problems))
+
+    def report(self, sweep: str, *, examples: bool) -> Report:
+        """As ``sweep report``, with or without ``--quick``."""
+        return gather(self._workspace, resolve(self._workspace, sweep), examples=examples)
+
+    def sides(self, name: str) -> Sequence[Side]:
+        """As ``sweep compare`` takes a name."""
+        return list(sides_of(self._workspace, name).values())
+
+    def compare(self, a: str, b: str, metrics: Sequence[str]) -> Sequence[Comparison]:
+        """As ``sweep compare``."""
+        return compare_named(self._workspace, a, b, metrics).comparisons

@@ -1,0 +1,166 @@
+"""The pages say what the files say, in every view, and each view has an address and a download."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from html import unescape
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.web.conftest import ITEMS, Made
+
+Open = Callable[..., TestClient]
+SWEEP = "/sweep/shown-rehearsal"
+
+
+def text(client: TestClient, address: str, status: int = 200) -> str:
+    """The words of a page, once what it works out is there."""
+    for _ in range(200):
+        answer = client.get(address)
+        assert answer.status_code == status, answer.text
+        if "being worked out" not in answer.text:
+            break
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.text)))
+
+
+def rows(client: TestClient, address: str) -> list[dict[str, str]]:
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_the_overview_counts_what_is_done_and_why_something_failed(shared_page: Open) -> None:
+    page = text(shared_page(), "/")
+    assert "shown-rehearsal" in page
+    assert "6/12" in page
+    assert "user_bug 1" in page
+    assert "5 pending" in page
+
+
+def test_the_table_is_the_commands_table_with_reported_values_and_a_verdict(shared_page: Open) -> None:
+    client = shared_page()
+    page = text(client, SWEEP)
+    assert "REHEARSAL" in page
+    assert "(90.0)" in page
+    assert "head.layers=2 optim.lr=3e-06" in page.split("Which is best", 1)[1]
+    assert "failed (user_bug)" in page
+    table = rows(client, f"{SWEEP}/table.csv")
+    assert [row["name"] for row in table][:2] == ["head.layers=1 optim.lr=1e-05", "head.layers=1 optim.lr=3e-06"]
+
+
+@pytest.mark.parametrize("view", ["grid", "curves", "intervals", "importance", "parallel"])
+def test_a_figure_is_a_page_a_picture_and_a_table(shared_page: Open, view: str) -> None:
+    client = shared_page()
+    assert "The numbers behind it" in text(client, f"{SWEEP}?view={view}")
+    for query, kind in (("as=svg&theme=dark", "image/svg+xml"), ("as=png&width=half", "image/png")):
+        picture = client.get(f"{SWEEP}/plot/{view}?{query}")
+        assert picture.status_code == 200
+        assert picture.headers["content-type"] == kind
+    assert rows(client, f"{SWEEP}/plot/{view}?as=csv")
+
+
+def test_the_grid_is_coloured_by_what_needs_a_readers_eye(shared_page: Open) -> None:
+    page = shared_page().get(f"{SWEEP}?view=grid&x=optim.lr&y=head.layers").text
+    assert re.search(r'class="state-failed"><a [^>]*>1 failed, 1 pending', page)
+    assert re.search(r'class="state-completed"><a [^>]*>2 completed', page)
+
+
+def test_curves_are_laid_over_each_other_by_step_or_by_working_time(shared_page: Open) -> None:
+    client = shared_page()
+    lines = rows(client, f"{SWEEP}/plot/curves?as=csv&metric=validation/accuracy&x=step")
+    assert {(row["step"], row["validation/accuracy"]) for row in lines} == {("10.0", "0.1"), ("20.0", "0.2")}
+    assert {row["cell"] for row in lines} == {
+        "head.layers=1 optim.lr=1e-05",
+        "head.layers=1 optim.lr=3e-06",
+        "head.layers=2 optim.lr=1e-05",
+    } | ({row["cell"] for row in lines} - {"head.layers=1 optim.lr=1e-05"})
+    minutes = rows(client, f"{SWEEP}/plot/curves?as=csv&metric=train/loss&x=time&cell=head.layers=1%20optim.lr=1e-05")
+    assert float(minutes[0]["time"]) == 0
+    assert float(minutes[-1]["time"]) > 0
+
+
+def test_trials_are_filtered_ordered_and_paged_by_the_address(shared_page: Open) -> None:
+    client = shared_page()
+    every = rows(client, f"{SWEEP}/trials.csv")
+    assert len(every) == 12
+    best = rows(client, f"{SWEEP}/trials.csv?order=generated_images/accuracy&down=1")
+    scores = [float(row["generated_images/accuracy"]) for row in best if row["generated_images/accuracy"]]
+    assert scores == sorted(scores, reverse=True)
+    assert [row["generated_images/accuracy"] for row in best[6:]] == [""] * 6, "what has no value comes last"
+    assert {row["state"] for row in rows(client, f"{SWEEP}/trials.csv?state=failed")} == {"failed"}
+    assert len(rows(client, f"{SWEEP}/trials.csv?q=head.layers=2")) == 4
+    assert len(rows(client, f"{SWEEP}/trials.csv?q=head.layers=2+optim.lr=3e-06")) in (0, 2)
+    assert len(rows(client, f"{SWEEP}/trials.csv?cell=head.layers=3+optim.lr=1e-05")) == 2
+    assert "12" in text(client, f"{SWEEP}?view=trials")
+
+
+def test_a_trial_shows_its_configuration_attempts_scores_and_mistakes_with_pictures(shared_page: Open, shared: Made) -> None:
+    client = shared_page()
+    planned = shared.plan[0]
+    page = text(client, f"/trial/{planned.id}")
+    assert "12 of 24 examples are wrong" in page
+    assert "What colour" in page or "Preferred" in page
+    assert "head.layers 1" in page
+    sources = re.findall(r'<img src="(/trial/[^"]+/image/[^"]+)"', client.get(f"/trial/{planned.id}").text)
+    assert len(sources) == 5
+    picture = client.get(sources[0])
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.content.startswith(b"\x89PNG")
+    table = rows(client, f"/trial/{planned.id}/examples.csv")
+    assert len(table) == ITEMS
+    assert [float(row["margin"]) for row in table] == sorted(float(row["margin"]) for row in table)
+    failed = text(client, f"/trial/{shared.plan[6].id}")
+    assert "user_bug" in failed
+    assert "no space" in failed
+
+
+def test_the_first_digits_of_a_trial_lead_to_it(shared_page: Open, shared: Made) -> None:
+    answer = shared_page().get(f"/trial/{shared.plan[0].id[:8]}")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/trial/{shared.plan[0].id}"
+
+
+def test_a_comparison_says_how_sure_it_is_and_where_the_two_disagree(shared_page: Open, shared: Made) -> None:
+    client = shared_page()
+    a, b = shared.plan[0], shared.plan[4]
+    page = text(client, f"/compare?side={a.id[:12]}&side={b.id[:12]}")
+    assert "12 right in both, 0 only in the first, 8 only in the second, 4 in neither" in page
+    assert "generated_images/accuracy" in page
+    found = rows(client, f"/compare?side={a.id[:12]}&side={b.id[:12]}&csv=1")
+    assert {row["metric"] for row in found} >= {"generated_images/accuracy"}
+    assert "picked" in text(client, "/compare?sweep=shown-rehearsal&cell=head.layers=1+optim.lr=1e-05")
+
+
+def test_the_cluster_page_counts_hours_and_what_was_for_nothing(shared_page: Open) -> None:
+    page = text(shared_page(), "/cluster")
+    assert "No worker has been submitted" in page
+    assert "user_bug 1" in page
+
+
+def test_a_page_stays_right_when_the_sweep_moves_on(open_page: Open, made: Made) -> None:
+    client = open_page()
+    address = f"{SWEEP}?view=trials"
+    version = re.search(r'data-version="([^"]+)"', client.get(address).text)
+    assert version is not None
+    assert client.get(address, headers={"X-Version": version[1]}).status_code == 204
+    made.complete(8, 20, 0.9)
+    made.data().close()
+    assert client.get(address, headers={"X-Version": version[1]}).status_code == 200
+    assert "7 completed" in text(client, address)
+
+
+def test_a_choice_that_is_not_there_is_answered_with_those_that_are(shared_page: Open) -> None:
+    client = shared_page()
+    assert "did you mean" in text(client, f"{SWEEP}?view=tabel", 400).lower() or "table" in text(client, f"{SWEEP}?view=tabel", 400)
+    assert "generated_images/accuracy" in text(client, f"{SWEEP}?view=intervals&metric=generated_images/acuracy", 400)
+    assert "shown-rehearsal" in text(client, "/sweep/showm", 404)
+    for address in ("/trial/zz", "/trial/0000000000000000", f"{SWEEP}/plot/pie", "/nothing"):
+        assert client.get(address).status_code in (400, 404)
+    assert client.get(f"{SWEEP}?view=trials&page=-1").status_code == 400
+    assert client.get(f"{SWEEP}?view=trials&page=99999").status_code == 200

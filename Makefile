@@ -14,7 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TIME = TIMEFORMAT=$$'\n[$(@:$(READY)=setup): %1lR]'; time
 
-.PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-slurm slurm-up slurm-down lint types format bench picture build constraints clean
+.PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-browser test-slurm slurm-up slurm-down lint types format bench picture screenshots build constraints clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,16 +61,19 @@ demo: $(READY) ## rehearse the paper's head ablation on this machine and print i
 rehearse-all: $(READY) ## rehearse every shipped definition, one after the other
 	@$(TIME) for file in sweeps/*.yaml; do echo "== $$file"; $(BIN)/sweep launch "$$file" --rehearse; done
 
-test: test-unit test-training test-launch test-slurm ## run all tests
+test: test-unit test-training test-launch test-browser test-slurm ## run all tests
 
 test-unit: $(READY) ## the fast tests, two processes
 	@$(TIME) $(BIN)/pytest -q -n 2 -m 'not training and not launch and not browser'
 
 test-training: $(READY) ## the tests that train tiny models
-	@$(TIME) $(BIN)/pytest -q -m 'training and not launch'
+	@$(TIME) $(BIN)/pytest -q -m 'training and not launch and not browser'
 
 test-launch: $(READY) ## the tests that run whole sweeps
-	@$(TIME) $(BIN)/pytest -q -m 'launch and not slurm'
+	@$(TIME) $(BIN)/pytest -q -m 'launch and not slurm and not browser'
+
+test-browser: $(READY) ## the tests that open the dashboard in Debian's chromium (without it they are skipped; in CI that is a failure)
+	@$(TIME) $(BIN)/pytest -q -m browser
 
 test-slurm: $(READY) ## the tests that run sweeps through a real SLURM (root, slurm-wlm, munge; else they are skipped)
 	@$(TIME) $(BIN)/pytest -q -m slurm
@@ -93,6 +96,9 @@ format: $(READY) ## rewrite the code in the project's format
 
 bench: $(READY) ## run every measurement in bench/
 	@$(TIME) for file in bench/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+screenshots: $(READY) ## make docs/pictures of the dashboard from a rehearsal (needs Debian's chromium)
+	@$(TIME) $(BIN)/python docs/make_screenshots.py
 
 picture: $(READY) ## draw docs/pictures from a rehearsal of the head ablation
 	@$(TIME) $(BIN)/python docs/make_picture.py

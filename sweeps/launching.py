@@ -84,6 +84,7 @@ def prepare(
         plan = replace(plan, missing=found)
     planning.require(plan)
     planned = planning.with_revisions(definition, [trial for trial, _ in plan.trials])
+    cells = [trial for trial in planned if trial.stage is None]
     stale_trials = [trial for trial, action in plan.trials if action == "stale"]
     if stale_trials and stale == "fail":
         raise UsageError(
@@ -100,7 +101,7 @@ def prepare(
         "name": definition.name, "project": definition.project, "rehearsal": rehearsal, "digest": digest(definition),
         "source": source, "overrides": list(overrides), "description": definition.description,
         "objective": definition.objective.model_dump(mode="json"),
-        "reported": reported(definition, planned), "claims": resolve_claims(definition, planned),
+        "reported": reported(definition, cells), "claims": resolve_claims(definition, cells),
         "failures": definition.failures.model_dump(mode="json", exclude_unset=True),
     }  # fmt: skip
     revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
@@ -114,7 +115,7 @@ def prepare(
     registered.canaries = len(canaries_of(sweep))
     writer = f"launch-{revision.number}"
     if fresh:
-        event(sweep, writer, "registered", revision=revision.number, trials=len(planned))
+        event(sweep, writer, "registered", revision=revision.number, trials=len(cells))
     if prune:
         wanted = _wanted_elsewhere(workspace, sweep)
         pruned = [trial.id for trial in registered.removed if trial.id not in wanted]

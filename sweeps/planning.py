@@ -70,6 +70,17 @@ class Existing:
             return "new"
         return "stale" if self.is_stale(planned, read_json(result / "metrics.json")) else "reused"
 
+    def with_needs(self, planned: PlannedTrial, action: TrialAction) -> TrialAction:
+        """The action of a trial that is blocked while what it needs has no result."""
+        if action != "new":
+            return action
+        lacking = [id for id in planned.needed_trials if id not in self._known or not self._has_result(id)]
+        return "blocked" if planned.waits is not None or lacking else "new"
+
+    def _has_result(self, id: str) -> bool:
+        assert self.workspace is not None
+        return (self.workspace.trial(id).result / MANIFEST).exists()
+
     def is_stale(self, planned: PlannedTrial, record: Mapping[str, Any]) -> bool:
         """Whether a result is of other code, or of other data than lie here now (data that are not here prove nothing)."""
         if record["fingerprints"]["code"] != self._code:
@@ -98,7 +109,7 @@ def count(definition: SweepDefinition, workspace: Workspace | None) -> dict[str,
     """Only the counts, streaming: flat memory whatever the size of the grid."""
     expansion = expand(definition)
     existing = Existing(workspace, definition.code)
-    actions = Counter[str](existing.action(planned) for planned in expansion.trials())
+    actions = Counter[str](existing.with_needs(planned, existing.action(planned)) for planned in expansion.trials())
     return _counts(expansion.counts, actions)
 
 
@@ -122,8 +133,9 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
     """
     expansion = expand(definition)
     existing = Existing(workspace, definition.code)
-    trials = [(planned, existing.action(planned)) for planned in expansion.trials()]
-    actions = Counter[str](action for _, action in trials)
+    found = [(planned, existing.action(planned)) for planned in (*expansion.stages(), *expansion.trials())]
+    trials = [(planned, existing.with_needs(planned, action)) for planned, action in found]
+    actions = Counter[str](action for planned, action in trials if planned.stage is None)
     shapes = Counter(planned.shape for planned, _ in trials)
     return Plan(definition, _counts(expansion.counts, actions), trials, shapes, tuple(missing(definition, trials, elsewhere=elsewhere)))
 
@@ -139,7 +151,7 @@ def missing(
     from core.models.locate import available
 
     seen: set[str] = set()
-    for shape in {planned.shape for planned, action in trials if action == "new"}:
+    for shape in {planned.shape for planned, action in trials if _will_run(planned, action)}:
         if not elsewhere and shape.gpus > gpus_here():
             yield EnvironmentFault(
                 f"this machine has {gpus_here()} GPUs, a trial asks for {shape.gpus}",
@@ -148,7 +160,9 @@ def missing(
     for planned, action in trials:
         backbone = planned.config["backbone"]
         kind_of: Any = registry.get("backbone", backbone["name"]).config
-        parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if action == "new" else []
+        parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if _will_run(planned, action) else []
+        if _elsewhere(planned):
+            parts = parts[1:]
         parts += [("benchmark", entry) for entry in readable(planned)]
         for kind, part in parts:
             key = kind + json.dumps(part, sort_keys=True)
@@ -179,6 +193,16 @@ def not_applicable(trials: Iterable[PlannedTrial]) -> list[str]:
     asked = {(planned.config["backbone"]["name"], entry["name"]) for planned in trials for entry in planned.evaluate}
     why = {pair: reason for pair in sorted(asked) if (reason := unreadable(*pair)) is not None}
     return [f"{benchmark} is n/a for some cells: {reason}" for (_, benchmark), reason in why.items()]
+
+
+def _elsewhere(planned: PlannedTrial) -> bool:
+    """Whether the trial's texts come from an endpoint, so that no weights are needed here."""
+    return planned.config["task"] == "annotate" and (planned.config.get("annotate") or {}).get("model") is not None
+
+
+def _will_run(planned: PlannedTrial, action: TrialAction) -> bool:
+    """Whether a launch runs the trial, at once or when what it needs has a result."""
+    return action == "new" or (action == "blocked" and planned.waits is None)
 
 
 def _check_media(benchmark: LoadedBenchmark) -> None:
@@ -244,12 +268,40 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "rehearsal": plan.definition.rehearsal is not None,
         "counts": plan.counts,
         "shapes": [{"shape": shape.key, **asdict(shape), "trials": n} for shape, n in plan.shapes.items()],
-        "trials": [{"id": p.id, "cell": dict(p.cell), "seed": p.seed, "action": action} for p, action in plan.trials],
+        "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
+        "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],
         "notices": [*plan.definition.notices, *not_applicable(planned for planned, _ in plan.trials)],
         "warnings": list(plan.definition.warnings),
         "canaries": [planned.id for planned in canaries(plan)],
         "missing": [one_line(fault) for fault in plan.missing],
     }
+
+
+def cost(planned: PlannedTrial) -> dict[str, Any] | None:
+    """What a task `annotate` asks for: ``texts``, the most ``tokens`` of all of them and their tries, and ``by`` whom.
+
+    ``None`` for another task, or where the data are not here to be counted.
+    """
+    from core.data.sources import open_sources
+    from core.definition.trial import AnnotateConfig
+
+    config = TrialConfig.model_validate(dict(planned.config)).effective()
+    if config.task != "annotate":
+        return None
+    settings = config.annotate or AnnotateConfig()
+    try:
+        pairs = sum(source.count for source in open_sources(config))
+    except EnvironmentFault:
+        return None
+    texts = pairs * (2 if config.paradigm.ANNOTATES == "critiques" else 1)
+    most = texts * settings.tries * int(getattr(config.paradigm, "max_new_tokens", 0))
+    writer = settings.model if settings.model is not None and config.rehearsal is None else config.backbone.name
+    return {"texts": texts, "tries": settings.tries, "tokens": most, "by": writer}
+
+
+def _shown(planned: PlannedTrial, action: TrialAction) -> dict[str, Any]:
+    about = {"id": planned.id, "cell": dict(planned.cell), "seed": planned.seed, "action": action}
+    return about | {"needs": list(planned.needs.values()), "waits": planned.waits}
 
 
 def flags_of(existing: Existing, status: TrialStatus) -> list[str]:

@@ -86,6 +86,7 @@ class Show:
             worker=_worker(last),
             cause=trial.train.cause,
             reason=trial.train.reason,
+            stage=trial.planned.stage is not None,
         )
 
     def _scorings(self, state: SweepState) -> list[ScoringProgress]:

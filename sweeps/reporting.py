@@ -45,14 +45,15 @@ def study(workspace: Workspace, revision: Revision) -> Study:
     state = reader.state()
     with open_index(workspace) as index:
         mirror_once(workspace, reader, state, index)
-        ids = [trial.planned.id for trial in state.trials]
+        cells = [trial for trial in state.trials if trial.planned.stage is None]
+        ids = [trial.planned.id for trial in cells]
         metrics, scores = index.final_metrics(ids), index.scores(ids)
         baselines = index.baselines(key for _, key in reader.baselines)
         links = run_links(workspace, index, revision.sweep.id)
     existing = Existing(workspace, revision.code())
     trials = []
     benchmarks = sorted({str(entry["benchmark"]["name"]) for trial in state.trials for entry in trial.planned.evaluate})
-    for trial in state.trials:
+    for trial in cells:
         id = trial.planned.id
         wanted = set(trial.scorings)
         trials.append(

@@ -37,6 +37,12 @@ def run_here(name: str, overrides: Sequence[str], rehearse: bool, root: Path, *,
     definition = planning.read(name, overrides, rehearse)
     plan = planning.make(definition, planning.workspace_if_any(root))
     planned = _one(plan)
+    if {trial.id: action for trial, action in plan.trials}[planned.id] == "blocked":
+        raise UsageError(
+            "this trial needs what has no result yet",
+            found=planned.waits or ", ".join(target for target in planned.needs.values() if target.startswith("trial:")),
+            next=f"sweep launch {name}, which runs what it needs first",
+        )
     planning.require(replace(plan, missing=tuple(planning.missing(definition, [(planned, "new")]))))
     planned = planning.with_revisions(definition, [planned])[0]
     if steps is not None:
@@ -46,7 +52,7 @@ def run_here(name: str, overrides: Sequence[str], rehearse: bool, root: Path, *,
 
 
 def _one(plan: planning.Plan) -> PlannedTrial:
-    cells = {tuple(sorted((k, str(v)) for k, v in p.cell.items())): p for p, _ in reversed(plan.trials)}
+    cells = {tuple(sorted((k, str(v)) for k, v in p.cell.items())): p for p, _ in reversed(plan.trials) if p.stage is None}
     if len(cells) != 1:
         axes = {path: sorted({str(p.cell[path]) for p in cells.values() if path in p.cell}) for p in cells.values() for path in p.cell}
         raise UsageError(

@@ -64,7 +64,7 @@ class Mirror:
                 index = index or Index.open(self._workspace)
                 mirror_once(self._workspace, self._reader, self._state, index)
                 tracker = tracker or self._open()
-                self.trouble = tracker.sync(self._workspace, self._reader.revision.sweep.id, self._reader.plan).trouble
+                self.trouble = tracker.sync(self._workspace, self._reader.revision.sweep.id, self._reader.cells).trouble
             except SweepError as error:
                 self.trouble = error.message + (f": {error.found}" if error.found else "")
             except Exception as error:

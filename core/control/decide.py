@@ -63,8 +63,12 @@ class SweepState:
             yield (self.trials[0].planned.score_shape if self.trials else Shape()), scoring
 
     def counts(self) -> dict[str, int]:
-        """Trials by state, states without trials left out."""
-        return dict(Counter(trial.train.state for trial in self.trials))
+        """Trials of cells by state, states without trials left out."""
+        return dict(Counter(trial.train.state for trial in self.trials if trial.planned.stage is None))
+
+    def stage_counts(self) -> dict[str, int]:
+        """Stages by state: trials that others need, and that are no cells."""
+        return dict(Counter(trial.train.state for trial in self.trials if trial.planned.stage is not None))
 
     def score_counts(self) -> dict[str, int]:
         """Scorings by state, states without scorings left out."""

@@ -39,6 +39,12 @@ class Reader:
         self._ended: dict[Attempt, AttemptView] = {}
         self._published: set[Unit] = set()
 
+    def published(self, trial: Trial) -> bool:
+        """Whether a trial has its result."""
+        if trial not in self._published and (trial.result / MANIFEST).exists():
+            self._published.add(trial)
+        return trial in self._published
+
     def trial(self, trial: Trial, *, held: bool = False, blocked: str | None = None) -> UnitStatus:
         """The status of a trial's training."""
         if trial in self._published:

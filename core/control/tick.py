@@ -76,6 +76,11 @@ class SweepReader:
             entries.update((json.dumps(entry, sort_keys=True), entry) for entry in planned.evaluate)
         self.baselines |= {(name, baseline_key(name, entry)): entry for entry in entries.values() for name in BASELINES}
 
+    @property
+    def cells(self) -> list[PlannedTrial]:
+        """The planned trials that are cells, without stages."""
+        return [planned for planned in self.plan if planned.stage is None]
+
     def keys(self, planned: PlannedTrial) -> list[str]:
         """The scoring keys of a trial, one for each entry of its ``evaluate``."""
         return self._keys[planned.id]
@@ -90,6 +95,20 @@ class SweepReader:
         trials = [self.trial(planned, held) for planned in self.plan]
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
         return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held)
+
+    def waits_for(self, planned: PlannedTrial) -> str | None:
+        """What a trial waits for: the first of its needs without a result, or what no trial gives; ``None``: nothing."""
+        if planned.waits is not None:
+            return planned.waits
+        for id in planned.needed_trials:
+            needed = self.workspace.trial(id)
+            if self.reader.published(needed):
+                continue
+            stage = next((other for other in self.plan if other.id == id), None)
+            name = f"the stage {stage.stage}" if stage is not None and stage.stage is not None else "a trial"
+            state = self.reader.trial(needed).state
+            return f"{name} ({id[:10]})" + (f", which has {state}: sweep explain {id[:10]}" if state in ("failed", "cancelled") else "")
+        return None
 
     def _poll(self) -> list[tuple[Job, JobAnswer]]:
         if self.scheduler is None:
@@ -110,7 +129,7 @@ class SweepReader:
         """One planned trial with its scorings."""
         trial = self.workspace.trial(planned.id)
         self._look_at_canaries()
-        waits_for = self.canaries.blocks(planned, self._canaries)
+        waits_for = self.waits_for(planned) or self.canaries.blocks(planned, self._canaries)
         train = self.reader.trial(trial, held=held, blocked=waits_for)
         scorings: dict[str, UnitStatus] = {}
         for key in self._keys[planned.id]:

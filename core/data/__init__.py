@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from core import registry
+from core.data.annotations import annotated, read_annotations
 from core.data.curation import Overlaps
 from core.data.examples import PreferenceExample
 from core.data.mixture import Ingredient, Recipe, TrainingData, check_counts, joint_fingerprint, mix
@@ -15,19 +17,23 @@ from core.errors import DefinitionError
 __all__ = ["TrainingData", "check_data", "data_fingerprint", "load_data", "recipe"]
 
 
-def load_data(config: TrialConfig) -> TrainingData:
+def load_data(config: TrialConfig, annotations: Path | None = None) -> TrainingData:
     """Training pairs and validation split of a trial; no medium is decoded.
 
     Args:
         config: the trial; in a rehearsal its sources are generated and :meth:`TrialConfig.effective` is applied.
+        annotations: a file of critiques or reasoning that goes with the examples (:mod:`core.data.annotations`).
 
     Raises:
         DefinitionError: a row is refused (file and row), or the sources are too small.
         EnvironmentFault: a file is missing.
     """
     config = config.effective()
+    written = {} if annotations is None else read_annotations(annotations)
     ingredients = [
-        Ingredient(source.name, list(source), source.config.weight, source.config.cap, source.fingerprint())
+        Ingredient(
+            source.name, [annotated(example, written) for example in source], source.config.weight, source.config.cap, source.fingerprint()
+        )
         for source in open_sources(config)
     ]
     check_counts({part.name: len(part.examples) for part in ingredients}, config.data.held_out)

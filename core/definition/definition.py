@@ -12,6 +12,7 @@ from core.definition.axes import Block
 from core.definition.failures import FailuresConfig
 from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
+from core.definition.needs import Need
 from core.definition.reading import write_text
 from core.definition.schema import ClaimConfig, DefinitionConfig, ObjectiveConfig, ReportedConfig, SampleConfig
 from core.definition.sections import Source
@@ -50,6 +51,7 @@ class SweepDefinition:
         blocks: the grid, or each case with it.
         exclude: the rules that drop cells.
         sample: the part of the cells that is kept.
+        needs: what its trials need, by name.
     """
 
     name: str
@@ -69,6 +71,7 @@ class SweepDefinition:
     blocks: tuple[Block, ...] = field(repr=False)
     exclude: tuple[Exclude, ...] = field(repr=False)
     sample: SampleConfig | None = None
+    needs: Mapping[str, Need] = field(default_factory=dict, repr=False)
 
     def text(self) -> str:
         """The merged definition as YAML without ``base``: loading it again gives the same trials."""

@@ -17,6 +17,7 @@ from core.definition.claims import ClaimCheck
 from core.definition.definition import SweepDefinition
 from core.definition.identity import section_line
 from core.definition.matching import all_hold, read_rules
+from core.definition.needs import needed
 from core.definition.plan import Cell, PlannedTrial, Shape
 from core.definition.problems import place_of
 from core.definition.reported import RowCheck
@@ -75,9 +76,26 @@ class Expansion:
             trial, score = self._shape(visit)
             cell = visit.coordinates()
             evaluate = tuple(visit.results["evaluate"].dump)
+            waits = visit.results["paradigm"].value.waits()
             for seed, line in self._seed_lines:
                 id = visit.id if seed == 0 else visit.block.id(visit.results, line)
-                yield PlannedTrial(id, cell, seed, {**config, "seed": seed}, trial, score, evaluate)
+                wanted = needed(self.definition.needs, config, seed)
+                yield PlannedTrial(id, cell, seed, {**config, "seed": seed}, trial, score, evaluate, wanted, waits=waits)
+
+    def stages(self) -> Iterator[PlannedTrial]:
+        """The stages that the trials need, each once."""
+        if not self.definition.needs:
+            return
+        wanted = {target for planned in self.trials() for target in planned.needed_trials}
+        seen: set[str] = set()
+        for need in self.definition.needs.values():
+            if need.stage is not None and need.stage.id in wanted - seen:
+                seen.add(need.stage.id)
+                yield need.stage
+
+    def kept(self) -> Iterator[Visit]:
+        """The points that are cells; read each before going on."""
+        return self._kept()
 
     def walk(self) -> Iterator[Visit]:
         """Every point of every block with what became of it (``sample`` comes after).

@@ -36,6 +36,7 @@ class Interpolation:
         self.plan, self.indices = plan, indices
         tree = {name: plan.source.tree.get(name) for name in ("name", "project", "description")}
         tree["project"] = tree["project"] or tree["name"]
+        tree["needs"] = dict(plan.source.needs)
         for name in (plan.name, *plan.reads):
             tree[name] = with_defaults(name, plans[name].raw(plans, indices))
         self.tree = tree

@@ -42,8 +42,26 @@ def normalise(document: Document, folder: Path) -> None:
     if "trial" in tree:
         _normalise_trial(tree["trial"], places)
         absolute(tree["trial"], (), folder)
+    if isinstance(tree.get("needs"), dict):
+        for need in tree["needs"].values():
+            _normalise_need(need, folder)
     if isinstance(tree.get("evaluate"), list):
         tree["evaluate"] = [absolute_benchmark(entry, folder) for entry in tree["evaluate"]]
+
+
+def _normalise_need(need: Any, folder: Path) -> None:
+    """Paths of a need, absolute: a model's folder, another definition's file, and those in a stage's trial."""
+    if not isinstance(need, dict):
+        return
+    for key in ("model", "sweep"):
+        text = need.get(key)
+        if isinstance(text, str) and (folder / Path(text).expanduser()).exists() and "/" in text:
+            need[key] = str((folder / Path(text).expanduser()).resolve())
+    if isinstance(need.get("trial"), dict):
+        for key in SHORTHAND:
+            if isinstance(need["trial"].get(key), str):
+                need["trial"][key] = {"name": need["trial"][key]}
+        absolute(need["trial"], (), folder)
 
 
 def _normalise_trial(trial: dict[str, Any], places: dict[Path_, Any]) -> None:

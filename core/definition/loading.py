@@ -20,6 +20,7 @@ from core.definition.axes import Block, assigned, blocks, read_axes
 from core.definition.definition import Exclude, SweepDefinition
 from core.definition.layers import lay_over, normalise
 from core.definition.matching import read_conditions, read_rules
+from core.definition.needs import Need, resolve
 from core.definition.problems import dotted, place_of, translate
 from core.definition.reading import Document, Path_, leaves, read_file
 from core.definition.schema import VARIABLE, DefinitionConfig, ObjectiveConfig
@@ -59,7 +60,9 @@ def _find(name: str, folders: Sequence[Path]) -> Path:
     )
 
 
-def load(path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Path] = (), rehearsal: bool = False) -> SweepDefinition:
+def load(
+    path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Path] = (), rehearsal: bool = False, within: tuple[Path, ...] = ()
+) -> SweepDefinition:
     """Read a definition, merge its bases, apply the command line, and check everything that can be checked.
 
     Args:
@@ -67,31 +70,56 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Pa
         overrides: ``path=value`` of the command line.
         search: folders in which a base is looked for by name, after the file's own and ``./sweeps``.
         rehearsal: make every trial a rehearsal.
+        within: definitions that are being loaded because they need this one.
 
     Raises:
-        DefinitionError: the file, a base or a value is wrong; with file and line.
+        DefinitionError: the file, a base, a need or a value is wrong; with file and line.
         UsageError: an override is wrong.
     """
     chain = _read_chain(Path(path).resolve(), search)
+    files = tuple(file for file, _ in chain)
     code = [Path(file) for _, document in reversed(chain) for file in document.tree.get("code") or [] if isinstance(file, str)]
     _load_code(list(dict.fromkeys(code)), chain)
     notices: list[str] = []
     document = _merge(chain, notices)
     command_line.apply(document, overrides, notices, rehearsal=rehearsal)
-    config = _validate_top(document)
     settings = _rehearsal(document, rehearsal)
+    if files[0] in within:
+        circle = " -> ".join(str(file) for file in (*within, files[0]))
+        raise DefinitionError("the needs form a cycle", found=circle, allowed="needs that do not lead back")
+
+    def define(made: Document, name: str) -> SweepDefinition:
+        normalise(made, files[0].parent)
+        return _define(made, files, [], settings, {})
+
+    config = _validate_top(document)
+    needs = resolve(
+        document,
+        config.needs,
+        config.seeds,
+        lambda name: _find(name, [files[0].parent, Path("sweeps"), *search]),
+        lambda file: load(file, search=search, rehearsal=rehearsal, within=(*within, files[0])),
+        define,
+    )
+    return _define(document, files, notices, settings, needs)
+
+
+def _define(
+    document: Document, files: tuple[Path, ...], notices: list[str], settings: RehearsalConfig | None, needs: dict[str, Need]
+) -> SweepDefinition:
+    """The definition that a merged document means."""
+    config = _validate_top(document)
     prompts = _prompts(document)
-    folder = chain[0][0].parent
-    all_blocks = _blocks(document, folder)
+    all_blocks = _blocks(document, files[0].parent)
     prompts.update(_prompts_of_axes(all_blocks))
-    source = Source(document.tree, document.places, prompts)
+    source = Source(document.tree, document.places, prompts, {name: need.reference for name, need in needs.items()})
     _refuse_both(document, all_blocks)
     _check_star(source, all_blocks)
     definition = SweepDefinition(
         name=config.name,
         project=config.project or config.name,
         description=config.description,
-        files=tuple(file for file, _ in chain),
+        files=files,
         code=tuple(Path(file) for file in config.code),
         notices=notices,
         warnings=[],
@@ -105,6 +133,7 @@ def load(path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Pa
         blocks=all_blocks,
         exclude=_excludes(document),
         sample=config.sample,
+        needs=needs,
     )
     _check_rows(definition)
     return definition

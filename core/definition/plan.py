@@ -63,6 +63,9 @@ class PlannedTrial:
         shape: the resources asked for.
         score_shape: the resources that its scorings ask for.
         evaluate: canonical benchmark configurations as JSON, one per scoring asked for.
+        needs: what it needs before it can run: by reference (see :mod:`core.definition.needs`), ``trial:ID`` or ``model:PLACE``.
+        stage: the name of the need that this trial is; ``None`` for the trial of a cell.
+        waits: what it waits for that no trial gives.
     """
 
     id: str
@@ -72,11 +75,20 @@ class PlannedTrial:
     shape: Shape = field(default_factory=Shape)
     score_shape: Shape = field(default_factory=Shape)
     evaluate: tuple[Mapping[str, Any], ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
+    stage: str | None = None
+    waits: str | None = None
+
+    @property
+    def needed_trials(self) -> list[str]:
+        """Ids of the trials that must have a result first."""
+        return [target.removeprefix("trial:") for target in self.needs.values() if target.startswith("trial:")]
 
     def to_json(self) -> str:
         """One line of ``plan.jsonl``."""
         line = {item.name: getattr(self, item.name) for item in fields(self)}
         line.update(shape=asdict(self.shape), score_shape=asdict(self.score_shape))
+        line = {name: value for name, value in line.items() if value or name not in ("needs", "stage", "waits")}
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod

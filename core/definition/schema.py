@@ -182,6 +182,29 @@ class ClaimConfig(Section):
         return self
 
 
+class NeedConfig(Section):
+    """What trials need before they can run: a trial of another sweep, a model, or a stage of this sweep."""
+
+    sweep: str | None = setting(None, doc="another definition, by name or path, one of whose trials is needed")
+    where: dict[str, Any] = setting({}, doc="paths and canonical values that name exactly one of its cells")
+    seed: Literal["same"] | int = setting("same", doc="`same`: the seed of the trial that needs it; or one seed for all")
+    model: str | None = setting(None, doc="a folder, or ORGANISATION/NAME on the hub")
+    trial: dict[str, Any] | None = setting(
+        None, doc="a stage: a trial over this definition's `trial.backbone` and `trial.data`, with these keys; no cell of the sweep"
+    )
+    resources: dict[str, Any] | None = setting(None, doc="what the stage asks of the cluster; null: the definition's own")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> NeedConfig:
+        if sum(value is not None for value in (self.sweep, self.model, self.trial)) != 1:
+            raise ValueError("a need has exactly one of `sweep`, `model` and `trial`")
+        if self.where and self.sweep is None:
+            raise ValueError("`where` names a cell of another sweep: it goes with `sweep`")
+        if self.resources is not None and self.trial is None:
+            raise ValueError("`resources` are those of a stage: they go with `trial`")
+        return self
+
+
 def _seeds(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return value
@@ -222,6 +245,9 @@ class DefinitionConfig(Section):
     objective: ObjectiveConfig = setting(default_factory=ObjectiveConfig, doc="the metric that the study optimises")
     checkpoint: CheckpointConfig = setting(default_factory=CheckpointConfig, doc="how often a trial saves, and what is left of it")
     resources: ResourcesConfig = setting(default_factory=ResourcesConfig, doc="what a trial asks of the cluster")
+    needs: dict[str, NeedConfig] = setting(
+        {}, doc="what trials need before they can run, by name; `${needs.NAME}` under `trial` stands for it"
+    )
     failures: FailuresConfig = setting(default_factory=FailuresConfig, doc="what follows a failure, by cause; no part of any id")
     reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
     claims: tuple[ClaimConfig, ...] = setting((), doc="what the study is meant to show; the report gives each a verdict")

@@ -74,11 +74,13 @@ class Source:
         tree: the merged definition, everything as written.
         places: where its parts stand.
         prompts: sha256 of every prompt file that it names.
+        needs: what ``${needs.NAME}`` stands for.
     """
 
     tree: Mapping[str, Any]
     places: Places
     prompts: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
 
     def raw(self, section: str) -> Any:
         """A section as written in the fixed part, ``None`` where it is absent."""

@@ -41,6 +41,9 @@ class ParadigmConfig(Section):
     PLACES: ClassVar[tuple[str, ...]] = ("prompt",)
     """What a template must have a place for."""
 
+    ANNOTATES: ClassVar[Literal["critiques", "reasoning"] | None] = None
+    """What a task `annotate` writes for it; ``None``: it learns from no written text."""
+
     REHEARSAL_STEPS: ClassVar[float] = 1.0
     """Factor on the steps of a rehearsal: what a tiny model needs more to learn this paradigm."""
 
@@ -48,6 +51,18 @@ class ParadigmConfig(Section):
     """Factor on the learning rate of a rehearsal, likewise."""
 
     name: str = identity(doc="the paradigm", source=PAPER + ", section 4.1")
+
+    def rehearsed(self) -> Self:
+        """What a tiny model follows in a rehearsal: texts that are no longer than generated preferences call for."""
+        return self
+
+    def annotations(self) -> str | None:
+        """The reference of the need whose texts training reads beside the data; ``None``: it reads the data alone."""
+        return None
+
+    def waits(self) -> str | None:
+        """What a trial of this paradigm waits for that no other trial gives; such a trial is blocked."""
+        return None
 
     def twin_texts(self) -> list[str]:
         """Texts whose words the tokenizer of a tiny twin must know as one token each."""
@@ -364,10 +379,23 @@ class ExecutionConfig(Section):
     )
 
 
+class AnnotateConfig(Section):
+    """Who writes what a paradigm learns from, and how often it is asked (task `annotate`)."""
+
+    model: str | None = identity(None, doc="a model at the endpoint, such as gpt-4o; null: the trial's own backbone, here")
+    endpoint: str | None = place(doc="address of an OpenAI-compatible server, such as https://api.openai.com/v1")
+    key_env: str = place("OPENAI_API_KEY", doc="environment variable that holds the key; its value is written nowhere")
+    tries: int = identity(3, ge=1, unit="texts", doc="texts per question until one can be used", source="R1-Reward, section 3: 3")
+    temperature: float = identity(1.0, gt=0, doc="of the second text on; the first is greedy", source="the paper's writer is greedy")
+    parallel: int = execution(8, ge=1, unit="requests", doc="questions that an endpoint answers at once")
+
+
 class TrialConfig(Section):
     """One trial: cell x seed. :func:`core.definition.identity.trial_id` hashes its identity fields."""
 
-    task: Literal["reward_model"] = identity("reward_model", doc="what is trained")
+    task: Literal["reward_model", "annotate"] = identity(
+        "reward_model", doc="a reward model is trained, or the texts are written that one learns from"
+    )
     paradigm: Annotated[SerializeAsAny[ParadigmConfig], _component("paradigm")] = identity(
         doc="how a reward is read out of the model", default_factory=lambda: registry.get("paradigm", "naive").config(name="naive")
     )
@@ -382,6 +410,7 @@ class TrialConfig(Section):
     optim: OptimConfig = identity(doc="optimiser and schedule", default_factory=OptimConfig)
     train: TrainConfig = identity(doc="budget, batch, precision and frozen parts")
     prompt: PromptConfig = identity(doc="template around the prompt", default_factory=PromptConfig)
+    annotate: AnnotateConfig | None = identity(None, absent=None, doc="who writes, where the task is `annotate`")
     seed: int = identity(0, ge=0, doc="seed of every random stream; never an axis: use `seeds`")
     rehearsal: RehearsalConfig | None = identity(None, doc="present in a rehearsal (set by --rehearse)")
     execution: ExecutionConfig = execution(doc="how the trial is executed", default_factory=ExecutionConfig)
@@ -398,6 +427,7 @@ class TrialConfig(Section):
         r = self.rehearsal
         return self.model_copy(
             update={
+                "paradigm": self.paradigm.rehearsed(),
                 "optim": self.optim.model_copy(update={"lr": self.optim.lr * r.lr_scale * self.paradigm.REHEARSAL_LR}),
                 "train": self.train.model_copy(
                     update={

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from core.data.truth import generated_texts
 from core.definition.fields import identity
 from core.definition.trial import PAPER, BackboneConfig, HeadConfig, ParadigmConfig
 from core.registry import register
 
 PROMPTS = Path(__file__).parent / "prompts"
 """The templates that ship with the project."""
+
+
+REHEARSED_TOKENS = 24
+"""Longest text of a tiny model in a rehearsal."""
 
 
 class NaiveConfig(ParadigmConfig):
@@ -38,6 +43,74 @@ class GenerativeConfig(ParadigmConfig):
         doc="longest text at scoring",
         source="a number and the end of the turn are 2 tokens; the rest shows what else is written",
     )
+
+
+class GenerativeCotConfig(ParadigmConfig):
+    """Both responses in one prompt; the model thinks in writing, then answers. Learns from written reasoning."""
+
+    HEAD: ClassVar = False
+    PROMPT: ClassVar = PROMPTS / "generative_cot.txt"
+    ANNOTATES: ClassVar = "reasoning"
+    PLACES: ClassVar = ("prompt", "response_1", "response_2")
+    REHEARSAL_STEPS: ClassVar = 6.0
+    REHEARSAL_LR: ClassVar = 0.5
+
+    name: Literal["generative_cot"] = identity("generative_cot", doc="reasoning, then 1 or 2", source=PAPER + ", section 4.1")
+    reasoning: str | None = identity(
+        None, doc="the need that writes the reasoning to learn from: ${needs.NAME}; null: the data bring it", source="R1-Reward, section 3"
+    )
+    reinforce: Literal["none", "stable_reinforce"] = identity(
+        "none", doc="reinforcement learning after the reasoning is learnt; not part of this version", source="R1-Reward, section 4"
+    )
+    max_new_tokens: int = identity(1024, ge=1, unit="tokens", doc="longest text at scoring", source="R1-Reward's train.sh: 1024")
+
+    def rehearsed(self) -> Self:
+        """See the base."""
+        return self.model_copy(update={"max_new_tokens": min(self.max_new_tokens, REHEARSED_TOKENS)})
+
+    def annotations(self) -> str | None:
+        """See the base."""
+        return self.reasoning
+
+    def waits(self) -> str | None:
+        """See the base."""
+        return None if self.reinforce == "none" else "reinforcement learning of judges, which this version cannot do"
+
+    def twin_texts(self) -> list[str]:
+        """The template, and what generated reasoning is made of."""
+        return [*super().twin_texts(), "<think></think><answer></answer>", *generated_texts()]
+
+
+class CriticConfig(ParadigmConfig):
+    """Writes a critique of a response, then a head scores both."""
+
+    PROMPT: ClassVar = PROMPTS / "critic.txt"
+    ANNOTATES: ClassVar = "critiques"
+    PLACES: ClassVar = ()
+    REHEARSAL_STEPS: ClassVar = 2.0
+
+    name: Literal["critic"] = identity("critic", doc="a critique, then a reward behind it", source=PAPER + ", section 4.1; MM-RLHF")
+    critiques: str | None = identity(
+        None, doc="the need that writes the critiques to learn from: ${needs.NAME}; null: the data bring them", source="MM-RLHF, section 4"
+    )
+    critique_weight: float = identity(
+        1.0, ge=0, doc="weight of the critiques' likelihood in the loss", source="MM-RLHF's train_dpo.py: 1.0"
+    )
+    max_new_tokens: int = identity(
+        1024, ge=1, unit="tokens", doc="longest critique at scoring", source="the papers are silent; as generative_cot"
+    )
+
+    def rehearsed(self) -> Self:
+        """See the base."""
+        return self.model_copy(update={"max_new_tokens": min(self.max_new_tokens, REHEARSED_TOKENS)})
+
+    def annotations(self) -> str | None:
+        """See the base."""
+        return self.critiques
+
+    def twin_texts(self) -> list[str]:
+        """The template, and what generated critiques are made of."""
+        return [*super().twin_texts(), *generated_texts()]
 
 
 class NoHeadConfig(HeadConfig):
@@ -128,6 +201,8 @@ class QwenTextConfig(BackboneConfig):
 
 register("paradigm", "naive", NaiveConfig, "core.models.paradigms:Naive")
 register("paradigm", "generative", GenerativeConfig, "core.models.judges:Generative")
+register("paradigm", "generative_cot", GenerativeCotConfig, "core.models.judges:GenerativeCot")
+register("paradigm", "critic", CriticConfig, "core.models.critics:Critic")
 register("head", "none", NoHeadConfig, "core.models.heads:NoHead")
 register("head", "mlp", MLPHeadConfig, "core.models.heads:MLPHead")
 for _name in Qwen25VLConfig.HUB:

@@ -13,21 +13,21 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name for it)
 from torch import Tensor, nn
 
 from core.data.examples import PreferenceExample
-from core.data.streams import generator
-from core.errors import DefinitionError
+from core.errors import DefinitionError, TrialFailed
 from core.models.backbone import Backbone, Batch, Encoded, Limits, Part
-from core.models.config import GenerativeConfig
+from core.models.chat_backbone import ChatBackbone
+from core.models.config import GenerativeConfig, GenerativeCotConfig
 from core.models.judgement import Judgement, Sampling
 from core.models.paradigms import Paradigm, Readout
-from core.models.writing import LanguageHead, likelihood, write, writing_backbone
+from core.models.writing import LanguageHead, likelihood, text_stream, write, writing_backbone
 
 if TYPE_CHECKING:
     from core.models.reward_model import RewardModel
@@ -53,12 +53,12 @@ def comparisons(example: PreferenceExample) -> list[tuple[int, int]]:
 class Generative(Paradigm):
     """The model writes ``1`` or ``2`` (BaseReward, section 4.1, after Seed1.5-VL); zero-shot, or trained on the number."""
 
-    before = after = ""
-    """Text around the number."""
+    after = ""
+    """Text behind the number."""
 
-    def __init__(self, config: GenerativeConfig, backbone: Backbone, pooling: str) -> None:
+    def __init__(self, config: GenerativeConfig | GenerativeCotConfig, backbone: Backbone, pooling: str) -> None:
         super().__init__(config, backbone, pooling)
-        self.config: GenerativeConfig = config
+        self.config: GenerativeConfig | GenerativeCotConfig = config
         chat = writing_backbone(backbone, config.name).chat
         self.language = LanguageHead(writing_backbone(backbone, config.name))
         numbers = [chat.text(number) for number in ("1", "2")]
@@ -69,13 +69,17 @@ class Generative(Paradigm):
 
     def pair(self, backbone: Backbone, example: PreferenceExample, limits: Limits, template: str | None) -> Encoded:
         """One row: both responses in the slots that the hash says, and the text to be written."""
-        slot = preferred_slot(example)
-        shown = (example.best(), example.worst()) if slot == 0 else (example.worst(), example.best())
+        slot, shown = preferred_slot(example), self.shown(example)
         chat = writing_backbone(backbone, self.config.name)
         text = [*self.thought(chat, example), self.numbers[slot], *self.tail]
         return chat.compose(example, [text], limits, template, shown=shown, written=(0 if example.tie else len(text),))
 
-    def thought(self, backbone: object, example: PreferenceExample) -> list[int]:
+    def shown(self, example: PreferenceExample) -> tuple[int, int]:
+        """The best and the worst response in the slots in which training shows them."""
+        best, worst = example.best(), example.worst()
+        return (best, worst) if preferred_slot(example) == 0 else (worst, best)
+
+    def thought(self, chat: ChatBackbone, example: PreferenceExample) -> list[int]:
         """Ids of what is written before the number."""
         return []
 
@@ -102,7 +106,7 @@ class Generative(Paradigm):
         for start in range(0, len(asked), ROWS):
             part = asked[start : start + ROWS]
             prompts = [self.question(model, examples[index], pair[:: 1 - 2 * order], limits) for index, pair, order, _ in part]
-            streams = [self.stream(sampling, examples[index], pair, order, sample) for index, pair, order, sample in part]
+            streams = [text_stream(sampling, examples[index], pair, order, sample) for index, pair, order, sample in part]
             texts = write(model, self.language, prompts, self.config.max_new_tokens, streams, sampling.temperature)
             for (index, pair, order, sample), ids in zip(part, texts, strict=True):
                 text = str(model.backbone.tokenizer.decode(ids))  # type: ignore[union-attr, operator]
@@ -113,10 +117,6 @@ class Generative(Paradigm):
         """The prompt of one comparison, with nothing written yet."""
         room = Limits(limits.max_length - self.config.max_new_tokens, limits.min_pixels, limits.max_pixels, limits.frames)
         return writing_backbone(model.backbone, self.config.name).compose(example, [[]], room, model.template, shown=shown)
-
-    def stream(self, sampling: Sampling, example: PreferenceExample, *which: object) -> np.random.Generator | None:
-        """What one text is drawn from; ``None``: greedy."""
-        return None if sampling.votes == 1 else generator(sampling.seed, "sampling", example.digest(), str(which))
 
     def verdict(self, text: str, pair: tuple[int, int], order: int, sample: int) -> Judgement:
         """A text as scores of the two responses: 1 for the one it names, 0 for the other, none where it names none."""
@@ -133,3 +133,43 @@ class Generative(Paradigm):
     def part(self, name: Part) -> Iterator[nn.Parameter]:
         """See :meth:`Paradigm.part`."""
         return self.language.part(name)
+
+
+class GenerativeCot(Generative):
+    """The model thinks in writing, then answers: ``<think>...</think><answer>1</answer>`` (R1-Reward, arXiv 2505.02835).
+
+    Training reads the reasoning that the data or a task `annotate` brought, in the slots that the hash says; a pair without one
+    teaches nothing, as R1-Reward leaves out what its writer failed at. The accuracy of validation is that of the answer behind the
+    reasoning that was given, not of one that the model has written itself.
+    """
+
+    after = "</answer>"
+
+    def check(self, examples: Sequence[PreferenceExample]) -> None:
+        """Some pair has reasoning."""
+        if examples and all(reasoning(example) is None for example in examples):
+            raise TrialFailed(
+                "data_error",
+                "no pair has reasoning to learn from; `paradigm.reasoning` names a need that writes it, and its `annotate/unusable` says "
+                "how many texts ended in the wrong answer",
+            )
+
+    def pair(self, backbone: Backbone, example: PreferenceExample, limits: Limits, template: str | None) -> Encoded:
+        """One row; nothing is learnt from a pair without reasoning."""
+        encoded = super().pair(backbone, example, limits, template)
+        return encoded if reasoning(example) is not None else replace(encoded, written=(0,))
+
+    def thought(self, chat: ChatBackbone, example: PreferenceExample) -> list[int]:
+        """The reasoning, and the beginning of the answer."""
+        return chat.chat.text(f"<think>{reasoning(example) or ''}</think><answer>")
+
+    def parse(self, text: str) -> int | None:
+        """The slot of the last ``<answer>``; none behind a thought that does not end."""
+        found = re.findall(r"<answer>\s*([12])\s*</answer>", text)
+        return int(found[-1]) - 1 if found else None
+
+
+def reasoning(example: PreferenceExample) -> str | None:
+    """What was written about the pair, its responses in the slots that :func:`preferred_slot` says."""
+    found = example.extra.get("reasoning")
+    return found if isinstance(found, str) else None

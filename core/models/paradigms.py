@@ -57,6 +57,13 @@ class Paradigm(nn.Module, ABC):
         """What training reads of a pair (on the CPU, safe in threads): the best response and the worst, a row each."""
         return backbone.encode(example, (example.best(), example.worst()), limits, template)
 
+    def check(self, examples: Sequence[PreferenceExample]) -> None:
+        """Refuse training pairs from which the paradigm could learn nothing.
+
+        Raises:
+            TrialFailed: ``data_error``, with what is missing.
+        """
+
     @abstractmethod
     def forward(self, hidden: Tensor, batch: Batch, head: nn.Module) -> Readout:
         """The readout of hidden states ``[rows, length, hidden]``."""

@@ -16,9 +16,12 @@ import torch.nn.functional as F  # noqa: N812  (the field's own name for it)
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from core.data.examples import PreferenceExample
+from core.data.streams import generator
 from core.errors import DefinitionError
 from core.models.backbone import Backbone, Batch, Encoded, Part
 from core.models.chat_backbone import ChatBackbone
+from core.models.judgement import Sampling
 
 if TYPE_CHECKING:
     from core.models.reward_model import RewardModel
@@ -58,6 +61,11 @@ def writing_backbone(backbone: Backbone, paradigm: str) -> ChatBackbone:
     return backbone
 
 
+def text_stream(sampling: Sampling, example: PreferenceExample, *which: object) -> np.random.Generator | None:
+    """What one text about an example is drawn from, by what it is about; ``None``: greedy."""
+    return None if sampling.votes == 1 else generator(sampling.seed, "sampling", example.digest(), str(which))
+
+
 def likelihood(hidden: Tensor, batch: Batch, head: nn.Module) -> Tensor:
     """``[rows]``: the mean negative log-likelihood of the tokens of each row that the model learns to write; 0 where there are none."""
     place = torch.arange(hidden.shape[1], device=hidden.device)
@@ -95,19 +103,19 @@ def write(
     Args:
         model: whose backbone reads.
         head: hidden states to logits.
-        prompts: each with one empty response.
+        prompts: a text is written behind each of their rows.
         most: tokens of the longest text; a text that is cut there lacks its end.
-        streams: of each prompt what its tokens are drawn from; ``None`` takes the likeliest token.
+        streams: of each row what its tokens are drawn from; ``None`` takes the likeliest token.
         temperature: of the draws.
 
     Returns:
-        The ids that were written for each prompt, the token that ends the turn left out.
+        The ids that were written in each row, the token that ends the turn left out.
     """
     backbone = model.backbone
     assert isinstance(backbone, ChatBackbone)
     end = backbone.chat.control["im_end"]
     batch = on_the_left(model.collate(prompts)).to(model.device)
-    rows = len(prompts)
+    rows = len(batch.ids)
     cache = DynamicCache()
     mask, following = batch.mask, batch.positions.amax((0, 2)) + 1
     written: list[list[int]] = [[] for _ in range(rows)]

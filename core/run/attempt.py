@@ -189,6 +189,7 @@ def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         fingerprints=prints,
         flags=changed.flags,
         echo=echo,
+        needs=work.planned.needs,
     )
     with _signals(context, place.allocation):
         train(config, context)

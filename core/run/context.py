@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from core.errors import TrialFailed
+from core.errors import IntegrityError, TrialFailed
 from core.training.context import Ask
 from core.workspace.claim import checkpoints
 from core.workspace.files import publish_folder, verify
@@ -39,6 +39,7 @@ class AttemptContext:
         flags: what is said beside the result.
         fingerprints: of code and environment; :meth:`note` adds the data's.
         echo: called with every journal line (live output of ``sweep run``).
+        needs: what the trial needs, by reference (see :mod:`core.definition.needs`).
     """
 
     def __init__(
@@ -56,7 +57,10 @@ class AttemptContext:
         fingerprints: Mapping[str, str],
         flags: Sequence[str] = (),
         echo: Callable[[dict[str, Any]], None] | None = None,
+        needs: Mapping[str, str] | None = None,
     ) -> None:
+        self.cache = workspace.cache
+        self._needs = dict(needs or {})
         self.folder = attempt.folder
         self.resume = resume
         self.device = device
@@ -146,6 +150,18 @@ class AttemptContext:
             raise TrialFailed("disk_quota", "the result on disk is not what was written: " + "; ".join(problems))
         if self._after == "weights":
             self._prune(keep=0)
+
+    def need(self, reference: str) -> Path:
+        """The folder of what a need published.
+
+        Raises:
+            IntegrityError: the plan does not say what the reference is.
+        """
+        target = self._needs.get(reference)
+        if target is None:
+            raise IntegrityError("the plan does not say what this need is", found=reference, allowed=sorted(self._needs))
+        kind, _, place = target.partition(":")
+        return self._workspace.trial(place).result / "weights" if kind == "trial" else Path(place)
 
     def _prune(self, keep: int) -> None:
         for _, _, folder in checkpoints(self._trial)[keep:]:

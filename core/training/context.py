@@ -30,6 +30,8 @@ class RunContext(Protocol):
     """``cpu`` or ``cuda``."""
     threads: int
     """CPU threads of this attempt."""
+    cache: Path
+    """A folder that all trials share, for what can be made again."""
 
     def metrics(self, group: Literal["train", "validation"], step: int, values: Mapping[str, float]) -> None:
         """Record metrics after optimiser step ``step`` (1 is the first)."""
@@ -45,6 +47,9 @@ class RunContext(Protocol):
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Make a checkpoint: ``write`` fills a fresh folder, which is then digested, synced, renamed and journalled."""
+
+    def need(self, reference: str) -> Path:
+        """The folder of what a need published: a trial's weights, or a model."""
 
     def publish(self, write: Callable[[Path], None], metrics: Mapping[str, float]) -> None:
         """Publish the result once: ``write`` fills a fresh folder with weights; the final metrics go beside them."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from core.data import TrainingData, load_data
+from core.data.annotations import FILE
 from core.data.examples import PreferenceExample
 from core.data.streams import reseed
 from core.definition.trial import TrialConfig
@@ -34,7 +35,7 @@ from core.training.state import Progress, read_checkpoint, restore_weights, trai
 
 
 def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
-    """Train one trial to its end and publish it.
+    """Train one trial to its end and publish it; for the task `annotate`, write its texts (:mod:`core.training.annotate`).
 
     Args:
         config: the trial as planned (the rehearsal's changes are applied here).
@@ -50,6 +51,10 @@ def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
         DefinitionError: a data row is refused.
     """
     with named_failures():
+        if config.task == "annotate":
+            from core.training.annotate import annotate
+
+            return annotate(config, context)
         return Trainer(config.effective(), context).run()
 
 
@@ -65,10 +70,13 @@ class Trainer:
         prepare_torch(context)
         self.config = config
         self.context = context
-        self.data: TrainingData = load_data(config)
+        written = config.paradigm.annotations()
+        self.data: TrainingData = load_data(config, None if written is None else context.need(written) / FILE)
         context.note(data=self.data.fingerprint, counts=self.data.counts)
         self.order = self.data.order(config.seed)
         self.model: RewardModel = build(config, device=context.device)
+        if config.train.steps != 0:
+            self.model.paradigm.check(self.data.train)
         self.optimizer = make_optimizer(self.model, config)
         self.budget = Budget.of(config.train, self.data.epoch_size)
         self.micro_batch = config.micro_batch

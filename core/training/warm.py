@@ -18,6 +18,7 @@ MODULES = (
     "tokenizers",
     "core.data",
     "core.data.generated",
+    "core.models.critics",
     "core.models.heads",
     "core.models.judges",
     "core.models.paradigms",

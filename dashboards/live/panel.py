@@ -62,13 +62,13 @@ def _line(*parts: tuple[str, str]) -> Text:
 
 
 def _bar(progress: SweepProgress, width: int) -> RenderableType:
-    done = sum(1 for trial in progress.trials if not trial.open)
+    done = sum(1 for trial in progress.cells if not trial.open)
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_row(
         ProgressBar(total=1.0, completed=progress.fraction, width=max(10, min(60, width - 36))),
-        Text(f"{progress.fraction:4.0%}  {done}/{len(progress.trials)} trials ended"),
+        Text(f"{progress.fraction:4.0%}  {done}/{len(progress.cells)} trials ended"),
     )
     return grid
 

@@ -28,6 +28,7 @@ class TrialProgress:
         worker: what runs it.
         cause: of a failure.
         reason: one sentence: why it is as it is.
+        stage: whether other trials need it, and it is no cell: it shows, and counts nowhere.
     """
 
     id: str
@@ -44,6 +45,7 @@ class TrialProgress:
     worker: str = ""
     cause: str | None = None
     reason: str = ""
+    stage: bool = False
 
     @property
     def name(self) -> str:
@@ -102,13 +104,18 @@ class SweepProgress:
 
     def counts(self) -> dict[str, int]:
         """Trials by state in the states' order, states without trials left out."""
-        found = Counter(trial.state for trial in self.trials)
+        found = Counter(trial.state for trial in self.cells)
         return {state: found[state] for state in TRIAL_STATES if found[state]}
 
     @property
     def fraction(self) -> float:
         """How far training is, from 0 to 1: the mean over trials."""
-        return sum(trial.fraction for trial in self.trials) / len(self.trials) if self.trials else 1.0
+        return sum(trial.fraction for trial in self.cells) / len(self.cells) if self.cells else 1.0
+
+    @property
+    def cells(self) -> list[TrialProgress]:
+        """The trials of cells, without stages."""
+        return [trial for trial in self.trials if not trial.stage]
 
 
 def duration(seconds: float) -> str:

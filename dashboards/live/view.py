@@ -120,7 +120,7 @@ class _PlainDrawing:
     def update(self, progress: SweepProgress, changed: list[tuple[TrialProgress | None, TrialProgress]]) -> None:
         if self._spoke is None:
             rehearsal = " REHEARSAL" if progress.rehearsal else ""
-            self.say(f"{progress.sweep}@{progress.revision}{rehearsal}: {len(progress.trials)} trials: {words(progress.counts())}")
+            self.say(f"{progress.sweep}@{progress.revision}{rehearsal}: {len(progress.cells)} trials: {words(progress.counts())}")
         for old, trial in changed:
             line = _change(old, trial)
             if line:

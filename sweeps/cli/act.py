@@ -272,7 +272,7 @@ def _mirror(place: Workspace, revision: Revision, reader: SweepReader, state: Sw
     mirror_once(place, reader, state, index)
     index.close()
     tracker = wiring.tracker(place, revision.meta["project"], revision.rehearsal)
-    report = tracker.sync(place, revision.sweep.id, reader.plan)
+    report = tracker.sync(place, revision.sweep.id, reader.cells)
     tracker.close()
     return report.trouble
 

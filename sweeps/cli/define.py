@@ -129,6 +129,13 @@ def plan(
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
     if first := planning.canaries(result):
         say(f"canaries: {len(first)} trials go first, which together have every shape and every value that may fail by itself")
+    for planned, action in result.trials:
+        asked = planning.cost(planned) if planned.stage is not None and action == "new" else None
+        if asked is not None:
+            say(
+                f"stage {planned.stage}: {asked['texts']:,} texts by {asked['by']}, up to {asked['tries']} tries each, "
+                f"at most {asked['tokens']:,} tokens written"
+            )
     for fault in result.missing:
         say(f"missing: {planning.one_line(fault)}")
     if result.missing:

@@ -69,7 +69,8 @@ def _introduce(registered: Registered, prune: bool) -> None:
         say("REHEARSAL: tiny random models, generated images and benchmarks; no number here is a result")
     parts = [f"{counts['cells']} cells", f"{counts['trials']} trials"]
     parts += [f"{counts[name]} {name}" for name in ("new", "reused", "stale", "blocked", "excluded", "merged") if counts[name]]
-    say(", ".join(parts))
+    stages = [planned.stage for planned, _ in registered.plan.trials if planned.stage is not None]
+    say(", ".join(parts) + (f"; before them {', '.join(stages)}" if stages else ""))
     if registered.cluster.profile.kind == "slurm":
         say(f"on cluster {registered.cluster.name}, at most {registered.cluster.profile.limits.workers} workers")
     if counts["reused"]:

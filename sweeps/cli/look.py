@@ -66,6 +66,7 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
             "id": t.planned.id, "cell": dict(t.planned.cell), "seed": t.planned.seed, "state": t.train.state,
             "attempts": t.train.attempts, "cause": t.train.cause, "flags": flags_of(existing, t), "reason": t.train.reason,
             "scorings": {key: s.state for key, s in t.scorings.items()},
+            **({"stage": t.planned.stage} if t.planned.stage is not None else {}),
         }
         for t in state.trials
     ]  # fmt: skip
@@ -73,6 +74,7 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
         print_json(
             {
                 "sweep": revision.sweep.id, "revision": revision.number, "rehearsal": revision.rehearsal, "counts": state.counts(),
+                "stages": state.stage_counts(),
                 "scorings": state.score_counts(), "workers": sum(1 for job, a in state.jobs if a.alive and job.left is None),
                 "jobs": [
                     {"key": job.key, "alive": a.alive, "started": job.started, "says": a.evidence} for job, a in _open_jobs(state)
@@ -94,7 +96,10 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
         ],
     )  # fmt: skip
     say()
-    say(f"trials: {_counts(state.counts())}    scorings: {_counts(state.score_counts())}")
+    stages = f"    stages: {_counts(state.stage_counts())}" if state.stage_counts() else ""
+    say(f"trials: {_counts(state.counts())}{stages}    scorings: {_counts(state.score_counts())}")
+    for reason, count in Counter(t.train.reason for t in state.trials if t.train.state == "blocked").items():
+        say(f"blocked: {count}, {reason}")
     for says, count in Counter(_without_id(answer.evidence) for job, answer in _open_jobs(state) if answer.evidence).items():
         say(f"workers: {count}, {says}")
     if found is not None:

@@ -104,6 +104,13 @@ def _reward_config(model: RewardModel) -> dict[str, Any]:
         ("paradigm", config.paradigm.name, lambda: type(config.paradigm) is NaiveConfig),
         ("backbone", config.backbone.name, lambda: isinstance(backbone, ChatBackbone) and type(backbone).__module__.startswith("core.")),
     )
+    if config.paradigm.PROMPT is not None:
+        raise DefinitionError(
+            "a model that writes cannot be exported: an exported folder scores with a scalar reward alone",
+            found=f"paradigm {config.paradigm.name}",
+            allowed="paradigm naive",
+            next="sweep score --trial ID scores with it here",
+        )
     for kind, name, known in parts:
         if not known():
             raise DefinitionError(

@@ -20,6 +20,7 @@ TABLES = {
     "text_transfer": 4,
     "data_ratio": 5,
     "basereward": 2,
+    "paradigm": 6,
 }
 
 SHIPPED = Path(__file__).resolve().parents[2] / "sweeps"

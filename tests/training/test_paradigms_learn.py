@@ -6,6 +6,7 @@ from run_trial import FolderContext
 
 from core.definition.trial import TrialConfig
 from core.evaluation.scorer import score_trial, summarise
+from core.training.annotate import annotate
 from core.training.trainer import train
 
 pytestmark = pytest.mark.training
@@ -18,19 +19,23 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def trained(folder, paradigm, source, **rehearsal):
-    config = TrialConfig.model_validate(
+def configured(paradigm, source, **rehearsal):
+    headless = {} if paradigm == "critic" else {"head": "none", "loss": {}}
+    return TrialConfig.model_validate(
         {
             "paradigm": paradigm,
             "backbone": "qwen2.5-vl-7b",
-            "head": "none",
-            "loss": {},
             "data": {"sources": {"generated_images": source}},
             "train": {"epochs": 1, "freeze": ["vision"]},
             "execution": {"validate_every": 1.0, "micro_batch": 16},
             "rehearsal": rehearsal,
+            **headless,
         }
     )
+
+
+def trained(folder, paradigm, source, **rehearsal):
+    config = configured(paradigm, source, **rehearsal)
     return config, train(config, FolderContext(folder))
 
 
@@ -58,3 +63,28 @@ def test_zero_shot_is_a_trial_of_no_steps(tmp_path):
     assert found["train/steps"] == 0 and "validation/accuracy" in found
     table = score_trial(tmp_path / "untrained" / "result" / "weights", untrained, {"name": "vl_rewardbench"})
     assert summarise(table)["judging"]["texts"] == 64
+
+
+class Annotating(FolderContext):
+    """With a cache, and with what another trial has published as the one need."""
+
+    def __init__(self, folder, needed=None):
+        super().__init__(folder)
+        self.cache, self.needed = folder / "cache", needed
+
+    def need(self, reference):
+        return self.needed
+
+
+@pytest.mark.parametrize(("paradigm", "field", "least"), [("critic", "critiques", 0.8), ("generative_cot", "reasoning", 0.62)])
+def test_what_a_stage_writes_is_learnt_and_written_again(tmp_path, paradigm, field, least):
+    """The tiny writer is taught, writes about every pair, and the trial that learns from it judges by what it writes itself."""
+    config = configured(paradigm, {})
+    writer = Annotating(tmp_path / "writer")
+    annotate(config.model_copy(update={"task": "annotate"}), writer)
+    assert writer.final["annotate/unusable"] < 0.3 * writer.final["annotate/texts"]
+    needing = config.model_copy(update={"paradigm": config.paradigm.model_copy(update={field: "trial:writer"})})
+    train(needing, Annotating(tmp_path / "trial", tmp_path / "writer" / "result" / "weights"))
+    found = summarise(score_trial(tmp_path / "trial" / "result" / "weights", needing, {"name": "vl_rewardbench"}))
+    assert found["metrics"]["overall"] >= 100 * least
+    assert found["judging"]["unparsed"] <= 0.1 * found["judging"]["texts"]

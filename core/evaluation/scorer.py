@@ -6,6 +6,7 @@ torch and the model are imported when a trial is scored, not before: baselines a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from core.definition.trial import BenchmarkConfig, RehearsalConfig, TrialConfig
 from core.errors import DefinitionError, EnvironmentFault, TrialFailed
 from core.evaluation.benchmarks import LoadedBenchmark, get, load, typed, unreadable
 from core.evaluation.metrics import judging
+from core.evaluation.partial import Partial
 from core.evaluation.score_table import ScoreTable, from_judgements
 from core.models.judgement import Judgement, Sampling
 
@@ -37,6 +39,7 @@ def score_trial(
     device: str = "cpu",
     threads: int | None = None,
     on_progress: Progress | None = None,
+    unfinished: Path | None = None,
 ) -> ScoreTable:
     """Score one benchmark with the published weights of a trial.
 
@@ -51,6 +54,8 @@ def score_trial(
         device: ``cpu`` or ``cuda``.
         threads: CPU threads; ``None`` leaves torch's setting alone.
         on_progress: told how far the scoring is.
+        unfinished: where the verdicts so far are kept while it runs, so that a scoring that was stopped goes on
+            (:mod:`core.evaluation.partial`).
 
     Raises:
         DefinitionError: the trial's backbone cannot read the benchmark.
@@ -82,15 +87,33 @@ def score_trial(
     model = load_reward_model(weights, device=device)
     judged: list[list[Judgement] | None] = [None] * len(loaded.examples)
     sampling = Sampling(loaded.config.votes, loaded.config.temperature, config.seed)
-    for start in range(0, len(usable), BATCH):
-        part = usable[start : start + BATCH]
-        examples = [loaded.examples[index] for index in part]
-        verdicts = model.judge(examples, batch=BATCH, max_pixels=loaded.config.max_pixels, frames=loaded.config.frames, sampling=sampling)
-        for index, found in zip(part, verdicts, strict=True):
-            judged[index] = found
-        if on_progress is not None:
-            on_progress(start + len(part), len(usable))
+    about = {"data": loaded.data_hash, "scorer": scorer, "config": loaded.config.model_dump(mode="json"), "weights": _weights(weights)}
+    with Partial(unfinished, about) if unfinished is not None else nullcontext() as partial:
+        for index, verdicts in (partial.known if partial is not None else {}).items():
+            judged[index] = verdicts
+        left = [index for index in usable if judged[index] is None]
+        for start in range(0, len(left), BATCH):
+            part = left[start : start + BATCH]
+            found = model.judge(
+                [loaded.examples[index] for index in part],
+                batch=BATCH,
+                max_pixels=loaded.config.max_pixels,
+                frames=loaded.config.frames,
+                sampling=sampling,
+            )
+            for index, verdicts in zip(part, found, strict=True):
+                judged[index] = verdicts
+                if partial is not None:
+                    partial.add(index, verdicts)
+            if on_progress is not None:
+                on_progress(len(usable) - len(left) + start + len(part), len(usable))
     return _table(loaded, judged, scorer, key, _token_counter(model.backbone))
+
+
+def _weights(folder: Path) -> str:
+    """What tells the published weights of one model from those of another: names, sizes and times of its files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return " ".join(f"{file.relative_to(folder)}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
 
 def score_baseline(

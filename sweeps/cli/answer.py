@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,9 @@ from sweeps.cli.common import (
     table,
     text_width,
 )
+
+if TYPE_CHECKING:
+    from core.definition.trial import TrialConfig
 
 Format = Literal["text", "markdown", "csv", "json"]
 
@@ -130,6 +133,9 @@ def score(
         str | None, typer.Option("--baseline", help="Score with a baseline: length, random or constant.", show_default=False)
     ] = None,
     trial: Annotated[str | None, typer.Option("--trial", help="Score with a trained trial of the workspace.", show_default=False)] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Score with a published model: a folder with reward_model.json.", show_default=False)
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="The benchmark's file.  [default: below $SWEEP_DATA]", show_default=False)
     ] = None,
@@ -142,27 +148,35 @@ def score(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Score a benchmark with a baseline or a trained trial, and print its metrics (percent)."""
+    """Score a benchmark with a baseline, a trained trial or a published model, and print its metrics (percent).
+
+    With --output, a scoring that was stopped goes on where it was when the same command is given again.
+    """
     from core import registry
     from core.evaluation.scorer import score_baseline, summarise
 
     config: dict[str, Any] = {"name": benchmark, "data": str(data) if data else None, "media": str(media) if media else None}
     if data is not None and not data.is_file():
         raise UsageError("there is no such file", found=str(data))
-    if (baseline is None) == (trial is None):
-        raise UsageError("name one scorer", allowed="--baseline NAME or --trial ID")
+    if sum(scorer is not None for scorer in (baseline, trial, model)) != 1:
+        raise UsageError("name one scorer", allowed="--baseline NAME, --trial ID or --model FOLDER")
     known = registry.names("benchmark")
     if benchmark not in known:
         raise UsageError("no such benchmark", found=benchmark, allowed=known, nearest=nearest(benchmark, known))
     if baseline is not None:
         result = score_baseline(baseline, config)
     else:
-        result = _with_trial(open_workspace(workspace), str(trial), config)
+        unfinished = None if output is None else output.with_name(f".{output.name}.unfinished")
+        if model is not None:
+            result = _with_model(model, config, unfinished)
+        else:
+            result = _with_trial(open_workspace(workspace), str(trial), config, unfinished)
     if output is not None:
         try:
             result.write(output)
         except OSError as error:
             raise fault(error, output) from error
+        output.with_name(f".{output.name}.unfinished").unlink(missing_ok=True)
     summary = summarise(result)
     if json:
         print_json(summary)
@@ -174,21 +188,45 @@ def score(
     return 0
 
 
-def _with_trial(place: Workspace, prefix: str, config: dict[str, Any]) -> Any:
+def _with_trial(place: Workspace, prefix: str, config: dict[str, Any], unfinished: Path | None) -> Any:
     from core.definition.trial import TrialConfig
-    from core.evaluation.scorer import score_trial
     from core.workspace.files import MANIFEST, read_json
-    from slurm.local import cores_here, gpus_here
 
     trial, _ = find_trial(place, prefix)
     if not (trial.result / MANIFEST).exists():
         raise UsageError("this trial has no result yet", found=trial.id[:10], next=f"sweep explain {trial.id[:10]}")
     own = TrialConfig.model_validate(read_json(trial.config))
+    return _scored(trial.result / "weights", own, config, f"trial:{trial.id}", unfinished)
+
+
+def _with_model(folder: Path, config: dict[str, Any], unfinished: Path | None) -> Any:
+    from core.definition.trial import TrialConfig
+    from core.workspace.files import read_json
+
+    weights = next((place for place in (folder, folder / "weights", folder / "result" / "weights") if _is_model(place)), None)
+    if weights is None:
+        raise UsageError(
+            "no published model lies here",
+            found=str(folder),
+            allowed="a folder with reward_model.json, such as the weights of a trial's result",
+        )
+    own = TrialConfig.model_validate(read_json(weights / "reward_model.json")["config"])
+    return _scored(weights, own, config, f"model:{weights.resolve()}", unfinished)
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "reward_model.json").is_file()
+
+
+def _scored(weights: Path, own: TrialConfig, config: dict[str, Any], scorer: str, unfinished: Path | None) -> Any:
+    from core.evaluation.scorer import score_trial
+    from slurm.local import cores_here, gpus_here
+
     if own.rehearsal is not None and config["data"] is not None:
         raise UsageError(
             "a rehearsal's trial is scored on the generated stand-in of a benchmark", found=config["data"], next="leave --data out"
         )
     return score_trial(
-        trial.result / "weights", own, config, scorer=f"trial:{trial.id}", device="cuda" if gpus_here() else "cpu",
-        threads=cores_here(), on_progress=lambda done, total: hint(f"scored {done}/{total}"),
+        weights, own, config, scorer=scorer, device="cuda" if gpus_here() else "cpu", threads=cores_here(),
+        on_progress=lambda done, total: hint(f"scored {done}/{total}"), unfinished=unfinished,
     )  # fmt: skip

@@ -23,7 +23,7 @@ from core.workspace.registration import Revision, canaries_of, choose_canaries, 
 from core.workspace.requests import asked, drop
 from slurm.checks import require_controller
 from slurm.profile import HERE, Cluster, of_sweep
-from sweeps import planning, wiring
+from sweeps import planning, searching, wiring
 
 Stale = Literal["keep", "rerun", "fail"]
 
@@ -83,7 +83,8 @@ def prepare(
         found = tuple(planning.missing(definition, again, elsewhere=chosen.profile.kind == "slurm"))
         plan = replace(plan, missing=found)
     planning.require(plan)
-    planned = planning.with_revisions(definition, [trial for trial, _ in plan.trials])
+    # what a search has suggested already stands in its growth
+    planned = planning.with_revisions(definition, [trial for trial, _ in plan.trials]) if plan.search is None else []
     cells = [trial for trial in planned if trial.stage is None]
     stale_trials = [trial for trial, action in plan.trials if action == "stale"]
     if stale_trials and stale == "fail":
@@ -95,8 +96,7 @@ def prepare(
     workspace = Workspace.open(workspace_root, create=True)
     sweep = workspace.sweep(id)
     last = newest(sweep)
-    kept = {trial.id for trial in planned}
-    removed = [trial for trial in last.plan() if trial.id not in kept] if last is not None else []
+    before_this = list(last.plan()) if last is not None else []
     meta = {
         "name": definition.name, "project": definition.project, "rehearsal": rehearsal, "digest": digest(definition),
         "source": source, "overrides": list(overrides), "description": definition.description,
@@ -104,8 +104,15 @@ def prepare(
         "reported": reported(definition, cells), "claims": resolve_claims(definition, cells),
         "failures": definition.failures.model_dump(mode="json", exclude_unset=True),
     }  # fmt: skip
+    if plan.search is not None:
+        meta |= {"family": searching.family(definition), "search": searching.meta(definition, plan.search)}
     revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
+    everything = list(revision.plan())
+    kept = {trial.id for trial in everything}
+    removed = [trial for trial in before_this if trial.id not in kept]
     registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)
+    if plan.search is not None:
+        searching.go_on(revision)
     if chosen != of_sweep(sweep):
         chosen.save(sweep)
     if fresh or not canary:
@@ -126,12 +133,13 @@ def prepare(
         for trial in stale_trials:
             set_aside(workspace.trial(trial.id))
         event(sweep, writer, "rerun", trials=[trial.id for trial in stale_trials])
-    for trial in planned:
+    for trial in everything:
         folder = workspace.trial(trial.id)
         wish = asked(folder)
         if wish.stop == "pause":
             registered.paused.append(wish.why or "paused")
-        elif wish.stop is not None and not (folder.result / MANIFEST).exists():
+        # what a search has stopped stays stopped
+        elif wish.stop in (("cancel", "prune") if plan.search is None else ("cancel",)) and not (folder.result / MANIFEST).exists():
             drop(folder, "retry")
             registered.revived += 1
     return workspace, registered

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core import registry
 from core.control.canary import wanted
 from core.control.decide import TrialStatus
-from core.definition import SweepDefinition, expand, find, load
+from core.definition import SweepDefinition, expand, find, load, searched
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, IntegrityError, SweepError
@@ -29,6 +29,25 @@ TrialAction = Literal["new", "reused", "stale", "blocked"]
 
 
 @dataclass(frozen=True)
+class SearchPlan:
+    """What a search would do.
+
+    Attributes:
+        points: the cells of the grid at which is searched; ``base`` without a grid.
+        asked: cells that this search has suggested already.
+        probes: trials that show every value of the space, for checks.
+        replicas: further seeds of the best that it would train.
+        warm: finished trials of earlier sweeps that the sampler would be told.
+    """
+
+    points: Sequence[str]
+    asked: int
+    probes: Sequence[PlannedTrial]
+    replicas: int
+    warm: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a launch would do."""
 
@@ -37,6 +56,7 @@ class Plan:
     trials: Sequence[tuple[PlannedTrial, TrialAction]]
     shapes: Mapping[Shape, int]
     missing: Sequence[EnvironmentFault] = field(default_factory=tuple)
+    search: SearchPlan | None = None
 
 
 def canaries(plan: Plan) -> list[PlannedTrial]:
@@ -107,6 +127,8 @@ def workspace_if_any(root: Path) -> Workspace | None:
 
 def count(definition: SweepDefinition, workspace: Workspace | None) -> dict[str, int]:
     """Only the counts, streaming: flat memory whatever the size of the grid."""
+    if definition.search is not None:
+        return _make_search(definition, workspace, elsewhere=True).counts
     expansion = expand(definition)
     existing = Existing(workspace, definition.code)
     actions = Counter[str](existing.with_needs(planned, existing.action(planned)) for planned in expansion.trials())
@@ -131,6 +153,8 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
 
     ``elsewhere``: the trials run on a cluster, so this machine's GPUs do not matter.
     """
+    if definition.search is not None:
+        return _make_search(definition, workspace, elsewhere=elsewhere)
     expansion = expand(definition)
     existing = Existing(workspace, definition.code)
     found = [(planned, existing.action(planned)) for planned in (*expansion.stages(), *expansion.trials())]
@@ -138,6 +162,33 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
     actions = Counter[str](action for planned, action in trials if planned.stage is None)
     shapes = Counter(planned.shape for planned, _ in trials)
     return Plan(definition, _counts(expansion.counts, actions), trials, shapes, tuple(missing(definition, trials, elsewhere=elsewhere)))
+
+
+def _make_search(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere: bool) -> Plan:
+    """The plan of a search: what it has suggested so far, and how much more it may."""
+    from sweeps import searching
+    from sweeps.warm_start import warm_start
+
+    search = definition.search
+    assert search is not None
+    names = [point.name for point in searched.points(definition)]
+    probes = list(searched.probes(definition))
+    searching.check_objectives(definition, probes)
+    gained = searching.gained(definition, workspace)
+    existing = Existing(workspace, definition.code)
+    trials = [(planned, existing.action(planned)) for record in gained for planned in record.trials]
+    asked = sum(1 for record in gained if record.kind == "suggestion")
+    to_come = max(0, search.n_cells * len(names) - asked)
+    replicas = min(search.replicate, search.n_cells) * (len(definition.seeds) - 1) * len(names)
+    replicated = sum(1 for record in gained if record.kind == "replicate")
+    actions = Counter[str](action for _, action in trials)
+    more = to_come + max(0, replicas - replicated)
+    actions["new"] += more
+    counts = {"cells": asked + to_come, "trials": len(trials) + more, "excluded": 0, "merged": 0}
+    shapes = Counter(planned.shape for planned in probes[:1] for _ in range(len(trials) + more))
+    lacking = missing(definition, [*trials, *((probe, "new") for probe in probes)], elsewhere=elsewhere)
+    warm = warm_start(definition, workspace)
+    return Plan(definition, _counts(counts, actions), trials, shapes, tuple(lacking), SearchPlan(names, asked, probes, replicas, warm))
 
 
 def missing(
@@ -262,12 +313,15 @@ def one_line(error: SweepError) -> str:
 
 def as_json(plan: Plan, name: str) -> dict[str, Any]:
     """The documented shape of ``sweep plan --json``."""
+    from sweeps import search_words
+
     return {
         "schema": 1,
         "sweep": name,
         "rehearsal": plan.definition.rehearsal is not None,
         "counts": plan.counts,
         "shapes": [{"shape": shape.key, **asdict(shape), "trials": n} for shape, n in plan.shapes.items()],
+        "search": None if plan.search is None else search_words.plan_json(plan.definition, plan.search),
         "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
         "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],
         "notices": [*plan.definition.notices, *not_applicable(planned for planned, _ in plan.trials)],

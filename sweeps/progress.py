@@ -28,11 +28,6 @@ class Show:
         self._submitter = submitter
         self._mirror = mirror
         self._view = LiveView()
-        self._benchmarks = {
-            key: str(entry["benchmark"]["name"])
-            for planned in reader.plan
-            for key, entry in zip(reader.keys(planned), planned.evaluate, strict=True)
-        }
 
     def __enter__(self) -> Self:
         self._view.__enter__()
@@ -92,12 +87,14 @@ class Show:
     def _scorings(self, state: SweepState) -> list[ScoringProgress]:
         found = []
         for trial in state.trials:
+            entries = zip(self._reader.keys(trial.planned), trial.planned.evaluate, strict=True)
+            benchmarks = {key: str(entry["benchmark"]["name"]) for key, entry in entries}
             for key, scoring in trial.scorings.items():
                 if scoring.state == "running" and scoring.last is not None:
                     score = scoring.last.score or {}
                     name = f"{cell_name(trial.planned.cell)} seed={trial.planned.seed}"
                     done, total = score.get("done", 0), score.get("total")
-                    found.append(ScoringProgress(name, self._benchmarks[key], done, total, _worker(scoring.last)))
+                    found.append(ScoringProgress(name, benchmarks[key], done, total, _worker(scoring.last)))
         return found
 
 

@@ -14,6 +14,7 @@ from core.analysis import Report, build_report
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.verdicts import Claim
 from core.control.decide import TrialStatus
+from core.control.search.study import SearchState
 from core.control.states import OPEN
 from core.errors import IntegrityError
 from core.evaluation.benchmarks import published_revisions, unreadable
@@ -25,6 +26,7 @@ from core.workspace.registration import Revision
 from dashboards.mlflow.links import links as run_links
 from sweeps import wiring
 from sweeps.planning import Existing, flags_of
+from sweeps.search_words import report_notes
 from sweeps.watching import mirror_once
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +39,7 @@ class Study:
     revision: Revision
     trials: Sequence[TrialOutcome]
     baselines: Sequence[BaselineOutcome]
+    search: SearchState | None = None
 
 
 def study(workspace: Workspace, revision: Revision) -> Study:
@@ -77,7 +80,7 @@ def study(workspace: Workspace, revision: Revision) -> Study:
     by_name: dict[str, list[ScoringOutcome]] = {name: [] for name, _ in reader.baselines}
     for score in baselines:
         by_name.setdefault(score.owner, []).append(_scoring(score))
-    return Study(revision, trials, [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()])
+    return Study(revision, trials, [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()], state.search)
 
 
 def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, progress: Progress | None = None) -> Report:
@@ -103,7 +106,8 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
         claims=[Claim.from_json(claim) for claim in revision.meta.get("claims", [])],
         progress=None if progress is None else partial(progress, "intervals over examples"),
     )
-    return replace(report, notes=(*report.notes, *unread)) if unread else report
+    told = report_notes(found.search) if found.search is not None else []
+    return replace(report, notes=(*told, *report.notes, *unread)) if unread or told else report
 
 
 def read_credits(workspace: Workspace, trials: Iterable[TrialOutcome], progress: Progress | None = None) -> tuple[list[Credits], list[str]]:
@@ -157,4 +161,4 @@ def _reason(trial: TrialStatus) -> str | None:
     if trial.train.state == "completed":
         failed = next((s for s in trial.scorings.values() if s.state == "failed"), None)
         return f"its scoring failed: {failed.cause}; sweep explain {trial.planned.id[:10]}" if failed else None
-    return trial.train.reason if trial.train.state in OPEN else None
+    return trial.train.reason if trial.train.state in OPEN or trial.train.state == "pruned" else None

@@ -52,6 +52,15 @@ def run_here(name: str, overrides: Sequence[str], rehearse: bool, root: Path, *,
 
 
 def _one(plan: planning.Plan) -> PlannedTrial:
+    if plan.search is not None and plan.definition.space is not None:
+        probe = plan.search.probes[0].cell
+        names = [".".join(path) for parameter in plan.definition.space.parameters for path in parameter.paths]
+        paths = [*dict.fromkeys([*names, *probe])]
+        raise UsageError(
+            "`sweep run` trains one cell; this definition searches for cells",
+            allowed="fix these paths: " + ", ".join(paths),
+            next="sweep run DEF " + " ".join(f"{path}={value}" for path, value in probe.items()),
+        )
     cells = {tuple(sorted((k, str(v)) for k, v in p.cell.items())): p for p, _ in reversed(plan.trials) if p.stage is None}
     if len(cells) != 1:
         axes = {path: sorted({str(p.cell[path]) for p in cells.values() if path in p.cell}) for p in cells.values() for path in p.cell}

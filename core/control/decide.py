@@ -15,6 +15,8 @@ from core.control.alike import Stopped, stopped
 from core.control.derive import DEFAULTS, UnitStatus
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer
+from core.control.search.steps import Step, steps
+from core.control.search.study import SearchState
 from core.control.states import OPEN
 from core.definition.plan import PlannedTrial, Shape
 
@@ -46,16 +48,20 @@ class SweepState:
         baselines: scorings that need no model, by (baseline, key).
         jobs: the sweep's workers with the scheduler's answers.
         held: whether HOLD is set.
+        search: the search that the sweep is, if it is one.
     """
 
     trials: Sequence[TrialStatus]
     baselines: Mapping[tuple[str, str], UnitStatus]
     jobs: Sequence[tuple[Job, JobAnswer]]
     held: bool = False
+    search: SearchState | None = None
 
-    def units(self) -> Iterator[tuple[Shape, UnitStatus]]:
-        """Every training and scoring with the shape it asks for."""
+    def units(self, *, pruned: bool = True) -> Iterator[tuple[Shape, UnitStatus]]:
+        """Every training and scoring with the shape it asks for; without those of pruned trials where ``pruned`` is false."""
         for trial in self.trials:
+            if not pruned and trial.train.state == "pruned":
+                continue
             yield trial.shape, trial.train
             for scoring in trial.scorings.values():
                 yield trial.planned.score_shape, scoring
@@ -138,7 +144,7 @@ class Pause:
     reason: str
 
 
-Action = Submit | Grow | Finish | StopDispatch | Pause | Withdraw
+Action = Submit | Grow | Step | Finish | StopDispatch | Pause | Withdraw
 
 
 def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
@@ -156,18 +162,21 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     open_units = Counter(shape for shape, unit in state.units() if unit.claimable)
     busy = Counter(shape for shape, unit in state.units() if unit.state in ("running", "unknown"))
     waiting = any(unit.state in OPEN and not unit.claimable for _, unit in state.units())
+    search = steps(state.search, limits.workers) if state.search is not None and not state.held else []
     if not open_units and not busy:
+        if search or (state.search is not None and state.search.open and state.held):
+            return list(search)
         # HOLD is waited for; what a user paused, or what waits for something that failed, is the end of this run
         if waiting and (state.held or not all(unit.state in ("blocked", "held") for _, unit in state.units() if unit.state in OPEN)):
             return []
-        complete = all(unit.state == "completed" for _, unit in state.units())
+        complete = all(unit.state == "completed" for _, unit in state.units(pruned=state.search is None))
         return [*_idle(state, Counter()), Finish(complete)]
     if state.held:
         return []
     stop = _no_worker_starts(state)
     if stop is not None:
         return [stop]
-    actions: list[Action] = [*_idle(state, open_units + busy)]
+    actions: list[Action] = [*search] if search else [*_idle(state, open_units + busy)]
     live = Counter(job.shape for job, answer in state.jobs if answer.alive and job.left is None)
     free = limits.workers - sum(live.values())
     for shape, count in open_units.items():

@@ -124,7 +124,7 @@ def derive(
     if wish.stop == "cancel":
         return status("cancelled", "a cancel request")
     if wish.stop == "prune":
-        return status("pruned", "a prune request")
+        return status("pruned", wish.why or "a prune request")
     if blocked is not None:
         return status("blocked", f"it waits for {blocked}")
     cause, reason = _verdict(judged, policy, changes)

@@ -20,8 +20,11 @@ from core.control.jobs import jobs_of
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
+from core.control.search.carry import carry_out
+from core.control.search.read import SearchReader, is_growing
+from core.control.search.steps import Ask, Prune, Replicate
 from core.definition.identity import scoring_key
-from core.definition.plan import PlannedTrial
+from core.definition.plan import PlannedTrial, Shape
 from core.workspace import nodes
 from core.workspace.growth import GrowthLog
 from core.workspace.layout import Workspace
@@ -61,11 +64,27 @@ class SweepReader:
         self._keys: dict[str, list[str]] = {}
         self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._know(self.plan)
+        self._taken = 0
         self.refresh()
+        self._search: SearchReader | None = None
+
+    @property
+    def growing(self) -> bool:
+        """Whether a pass may add trials, whatever runs now."""
+        return is_growing(self.revision, self.growth)
+
+    @property
+    def search(self) -> SearchReader | None:
+        """The reader of the sweep's search, if it is one."""
+        if self._search is None and "search" in self.revision.meta:
+            self._search = SearchReader(self.workspace, self.revision, self.growth)
+        return self._search
 
     def refresh(self) -> None:
         """Take in the trials that the sweep has gained since the last look."""
-        gained = {trial.id: trial for record in self.growth.refresh() for trial in record.trials if trial.id not in self._keys}
+        self.growth.refresh()
+        new, self._taken = self.growth.records[self._taken :], len(self.growth.records)
+        gained = {trial.id: trial for record in new for trial in record.trials if trial.id not in self._keys}
         self.plan += gained.values()
         self._know(gained.values())
 
@@ -94,7 +113,16 @@ class SweepReader:
         self._look_at_canaries(at_once=True)
         trials = [self.trial(planned, held) for planned in self.plan]
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
-        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held)
+        search = self.search.state({t.planned.id: (t.train, self._by_benchmark(t)) for t in trials}) if self.search is not None else None
+        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held, search)
+
+    def _by_benchmark(self, trial: TrialStatus) -> dict[str, UnitStatus]:
+        entries = zip(trial.planned.evaluate, self._keys[trial.planned.id], strict=True)
+        return {str(entry["benchmark"]["name"]): trial.scorings[key] for entry, key in entries}
+
+    def shapes_to_come(self) -> set[Shape]:
+        """Shapes that a search may ask for."""
+        return {Shape(**shape) for shape in self.revision.meta["search"]["shapes"]} if self.growing else set()
 
     def waits_for(self, planned: PlannedTrial) -> str | None:
         """What a trial waits for: the first of its needs without a result, or what no trial gives; ``None``: nothing."""
@@ -141,12 +169,13 @@ class SweepReader:
 
 @dataclass
 class TickResult:
-    """What one pass saw and did."""
+    """What one pass saw and did; ``grew``: whether the plan has gained trials."""
 
     state: SweepState
     actions: Sequence[Action]
     submitted: list[str] = field(default_factory=list)
     stopped: StopDispatch | None = None
+    grew: bool = False
 
 
 def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None = None) -> TickResult:
@@ -157,22 +186,32 @@ def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None =
         submitter: starts workers; ``None`` only looks.
         workers: at most so many at once; default: what the place can hold.
     """
+    result = _pass(reader, submitter, workers)
+    if result.grew:  # what was gained is worked on at once
+        first, result = result, _pass(reader, submitter, workers)
+        result.submitted = first.submitted + result.submitted
+    return result
+
+
+def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None) -> TickResult:
     state = reader.state()
     _exclude_failed_nodes(reader, state)
-    shapes = {shape for shape, unit in state.units() if unit.claimable}
+    shapes = {shape for shape, unit in state.units() if unit.claimable} or reader.shapes_to_come()
     if workers is None:
         workers = max((submitter.slots(shape) for shape in shapes), default=1) if submitter is not None else 0
     actions = decide(state, Limits(workers, reader.policy), time.time())
     result = TickResult(state, actions)
     for action in actions:
+        if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
+            result.grew |= carry_out(reader.search, state.search, action)
         if isinstance(action, Submit) and submitter is not None:
             revision = reader.revision
             shown = _shown(state, action)
             result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count, shown)
         if isinstance(action, Withdraw) and submitter is not None:
             submitter.withdraw(action.jobs)
-        if isinstance(action, Grow):
-            reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
+        if isinstance(action, Grow) and submitter is not None:
+            result.grew |= reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
         if isinstance(action, Pause) and submitter is not None:
             _pause(reader, action.trials, action.reason)
         if isinstance(action, StopDispatch):

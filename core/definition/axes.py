@@ -88,7 +88,16 @@ def read_axes(entries: Any, prefix: Path_, places: Places, origin: str, folder: 
     """
     if not isinstance(entries, dict):
         raise DefinitionError(f"{origin} is a mapping from paths to values", found=entries, place=place_of(places, prefix))
-    return [_Reader(key, (*prefix, key), places, origin, folder).read(value) for key, value in entries.items()]
+    return [read_axis(key, value, (*prefix, key), places, origin, folder) for key, value in entries.items()]
+
+
+def read_axis(key: str, value: Any, path: Path_, places: Places, origin: str, folder: Path) -> Axis:
+    """One axis; ``path`` is where its values stand.
+
+    Raises:
+        DefinitionError: as for :func:`read_axes`.
+    """
+    return _Reader(key, path, places, origin, folder).read(value)
 
 
 class _Reader:

@@ -14,8 +14,10 @@ from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
 from core.definition.needs import Need
 from core.definition.reading import write_text
-from core.definition.schema import ClaimConfig, DefinitionConfig, ObjectiveConfig, ReportedConfig, SampleConfig
+from core.definition.schema import VARIABLE, ClaimConfig, DefinitionConfig, ReportedConfig, SampleConfig
+from core.definition.searching import ObjectiveConfig, SearchConfig
 from core.definition.sections import Source
+from core.definition.space import Space
 from core.definition.trial import RehearsalConfig
 from core.errors import Place
 
@@ -52,6 +54,9 @@ class SweepDefinition:
         exclude: the rules that drop cells.
         sample: the part of the cells that is kept.
         needs: what its trials need, by name.
+        search: how cells are suggested beyond the grid; ``None``: the grid is all there is.
+        space: what the search chooses from.
+        objectives: what it optimises, one or two.
     """
 
     name: str
@@ -72,11 +77,26 @@ class SweepDefinition:
     exclude: tuple[Exclude, ...] = field(repr=False)
     sample: SampleConfig | None = None
     needs: Mapping[str, Need] = field(default_factory=dict, repr=False)
+    search: SearchConfig | None = None
+    space: Space | None = None
+    objectives: tuple[ObjectiveConfig, ...] = ()
 
     def text(self) -> str:
         """The merged definition as YAML without ``base``: loading it again gives the same trials."""
         tree = self.source.tree
         return write_text({key: tree[key] for key in DefinitionConfig.model_fields if key != "base" and _said(tree.get(key))})
+
+    def family(self) -> str:
+        """32 hex digits over what a suggested cell computes and is judged by.
+
+        An edit that leaves it as it is (more cells, another sampler or pruner) goes on with the search that there is.
+        """
+        tree, search = self.source.tree, self.search
+        of_cells = {key: tree.get(key) for key in ("trial", "grid", "cases", "exclude", "code", *VARIABLE) if _said(tree.get(key))}
+        own = None if search is None else [tree["search"]["space"], [item.model_dump(mode="json") for item in search.objectives]]
+        rehearsal = None if self.rehearsal is None else self.rehearsal.model_dump(mode="json")
+        prompts = sorted(self.source.prompts.items())
+        return hashlib.sha256(canonical_json([of_cells, own, self.seeds[0], prompts, rehearsal])).hexdigest()[:32]
 
     def digest(self) -> str:
         """32 hex digits over :meth:`text`, the prompt files that it names, and whether it is a rehearsal."""

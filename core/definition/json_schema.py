@@ -17,6 +17,7 @@ from core import registry
 from core.definition import mixtures
 from core.definition.keys import SET_ELSEWHERE, keys
 from core.definition.schema import DefinitionConfig
+from core.definition.searching import PrunerConfig, PrunerKind
 from core.definition.trial import SHORTHAND, TrialConfig
 from core.definition.walk import COMPONENTS, NAMED, Keys, alternatives
 
@@ -101,6 +102,8 @@ def _component(path: Keys) -> list[dict[str, Any]]:
         kind = COMPONENTS[path]
         model = _models(path, [component.config for component in registry.components(kind)])
         return [{"enum": registry.names(kind)}, model, INTERPOLATION] if path[0] in SHORTHAND else [model, INTERPOLATION]
+    if path == ("search", "pruner"):
+        return [{"enum": list(get_args(PrunerKind))}, _models(path, [PrunerConfig])]
     if path == ("loss",):
         terms = {
             part.name: {"anyOf": [_models((*path, part.name), [part.config]), {"type": "null"}]} for part in registry.components("loss")

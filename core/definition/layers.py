@@ -34,7 +34,7 @@ def normalise(document: Document, folder: Path) -> None:
             raise DefinitionError(
                 f"unknown key {key}", found=key, allowed=known, nearest=nearest(key, known), place=place_of(places, (key,))
             )
-    for key in ("trial", "grid", "validation", "objective", "checkpoint", "resources"):
+    for key in ("trial", "grid", "search", "validation", "objective", "checkpoint", "resources"):
         if tree.get(key) is None:
             tree.pop(key, None)
         elif not isinstance(tree[key], dict):

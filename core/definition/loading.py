@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from core import registry
 from core.definition import overrides as command_line
+from core.definition import searched
 from core.definition.axes import Block, assigned, blocks, read_axes
 from core.definition.definition import Exclude, SweepDefinition
 from core.definition.layers import lay_over, normalise
@@ -23,7 +24,8 @@ from core.definition.matching import read_conditions, read_rules
 from core.definition.needs import Need, resolve
 from core.definition.problems import dotted, place_of, translate
 from core.definition.reading import Document, Path_, leaves, read_file
-from core.definition.schema import VARIABLE, DefinitionConfig, ObjectiveConfig
+from core.definition.schema import VARIABLE, DefinitionConfig
+from core.definition.searching import ObjectiveConfig
 from core.definition.sections import SECTIONS, TARGETS, Source, plan_sections
 from core.definition.trial import RehearsalConfig
 from core.definition.walk import Keys
@@ -61,7 +63,13 @@ def _find(name: str, folders: Sequence[Path]) -> Path:
 
 
 def load(
-    path: Path | str, overrides: Sequence[str] = (), *, search: Sequence[Path] = (), rehearsal: bool = False, within: tuple[Path, ...] = ()
+    path: Path | str,
+    overrides: Sequence[str] = (),
+    *,
+    search: Sequence[Path] = (),
+    rehearsal: bool = False,
+    within: tuple[Path, ...] = (),
+    code: Sequence[Path] | None = None,
 ) -> SweepDefinition:
     """Read a definition, merge its bases, apply the command line, and check everything that can be checked.
 
@@ -71,6 +79,7 @@ def load(
         search: folders in which a base is looked for by name, after the file's own and ``./sweeps``.
         rehearsal: make every trial a rehearsal.
         within: definitions that are being loaded because they need this one.
+        code: the component files to load instead of those that the definition names (their copies beside a revision).
 
     Raises:
         DefinitionError: the file, a base, a need or a value is wrong; with file and line.
@@ -78,8 +87,8 @@ def load(
     """
     chain = _read_chain(Path(path).resolve(), search)
     files = tuple(file for file, _ in chain)
-    code = [Path(file) for _, document in reversed(chain) for file in document.tree.get("code") or [] if isinstance(file, str)]
-    _load_code(list(dict.fromkeys(code)), chain)
+    named = [Path(file) for _, document in reversed(chain) for file in document.tree.get("code") or [] if isinstance(file, str)]
+    _load_code(list(dict.fromkeys(named if code is None else code)), chain)
     notices: list[str] = []
     document = _merge(chain, notices)
     command_line.apply(document, overrides, notices, rehearsal=rehearsal)
@@ -115,6 +124,8 @@ def _define(
     source = Source(document.tree, document.places, prompts, {name: need.reference for name, need in needs.items()})
     _refuse_both(document, all_blocks)
     _check_star(source, all_blocks)
+    objective = _objective(source, all_blocks)
+    space = searched.read_search(document, config, source, all_blocks, files[0].parent)
     definition = SweepDefinition(
         name=config.name,
         project=config.project or config.name,
@@ -124,7 +135,10 @@ def _define(
         notices=notices,
         warnings=[],
         seeds=config.seeds,
-        objective=_objective(source, all_blocks),
+        objective=objective,
+        search=config.search,
+        space=space,
+        objectives=searched.objectives(config, objective, source, all_blocks),
         failures=config.failures,
         reported=config.reported,
         claims=config.claims,
@@ -136,6 +150,8 @@ def _define(
         needs=needs,
     )
     _check_rows(definition)
+    for _ in searched.probes(definition):
+        pass
     return definition
 
 

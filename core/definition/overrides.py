@@ -19,7 +19,7 @@ from core.definition.trial import BUDGETS, SHORTHAND, TrialConfig
 from core.definition.walk import Keys, expand_shorthand, require
 from core.errors import DefinitionError, Place, UsageError, nearest
 
-BY_NAME = ("name", "project", "description", "seeds", "sample", *VARIABLE)
+BY_NAME = ("name", "project", "description", "seeds", "sample", "search", *VARIABLE)
 """Top-level keys that the command line sets by name."""
 
 
@@ -53,7 +53,7 @@ def read_override(text: str) -> Override:
     value = read_text(written, f"command line, {text}", lines=False).tree
     if path[0] == "seed":
         raise UsageError("the seed is set by `seeds`: a number of replicates, or a list", found=text, nearest=f"seeds=[{written}]")
-    if path[0] in ("name", "project", "description", "seeds", "sample") or path[0] == "rehearsal":
+    if path[0] in ("name", "project", "description", "seeds", "sample", "search") or path[0] == "rehearsal":
         return Override(path, value, False, text)
     if path[0] in DefinitionConfig.model_fields and path[0] not in BY_NAME:
         raise UsageError(
@@ -143,6 +143,9 @@ def _leave_axes(document: Document, given: dict[Keys, Override], notices: list[s
     """Take the given paths out of ``grid`` and ``cases``."""
     grid = document.tree.get("grid")
     places: list[tuple[dict[str, Any], str]] = [(grid, "the grid")] if isinstance(grid, dict) else []
+    search = document.tree.get("search")
+    space = search.get("space") if isinstance(search, dict) else None
+    places += [(space, "the search's space")] if isinstance(space, dict) else []
     cases = document.tree.get("cases")
     places += [
         (case, f"case {number}") for number, case in enumerate(cases if isinstance(cases, list) else [], 1) if isinstance(case, dict)
@@ -169,6 +172,9 @@ def _leave_axes(document: Document, given: dict[Keys, Override], notices: list[s
         notices.append(what + ("" if wheres == ["the grid"] else f" from {', '.join(wheres)}"))
     if isinstance(cases, list):
         document.tree["cases"] = cases
+    if space == {} and dropped:
+        del document.tree["search"]
+        notices.append("nothing is left to search: the search is dropped")
 
 
 def _refuse_shadow(path: Keys, given: dict[Keys, Override], where: str) -> None:

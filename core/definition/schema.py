@@ -15,6 +15,7 @@ from core.definition.failures import FailuresConfig
 from core.definition.fields import Section, execution, identity, setting
 from core.definition.plan import Shape
 from core.definition.scalars import DURATIONS, parse_cadence, parse_duration, parse_memory
+from core.definition.searching import ObjectiveConfig, SearchConfig
 from core.definition.trial import PAPER, named
 
 VERSION = 1
@@ -66,13 +67,6 @@ class CheckpointConfig(Section):
     keep: int = execution(1, ge=1, unit="checkpoints", doc="checkpoints kept while training")
     after: Literal["weights", "resume"] = execution("weights", doc="what stays at the end: the weights, or the resume state too")
     select: Literal["last", "best"] = identity("last", doc="which weights are kept: the last, or the best on the validation pairs")
-
-
-class ObjectiveConfig(Section):
-    """The metric that the study optimises."""
-
-    metric: str = setting("validation/accuracy", doc="validation/METRIC, or BENCHMARK/METRIC of a benchmark in `evaluate`")
-    mode: Literal["max", "min"] = setting("max", doc="whether more or less is better")
 
 
 class ShapeConfig(Section):
@@ -239,6 +233,7 @@ class DefinitionConfig(Section):
     cases: tuple[dict[str, Any], ...] = setting((), doc="small grids, each combined with `grid`; the cells are the union of all")
     exclude: tuple[dict[str, Any], ...] = setting((), doc="cells that match every path given are dropped; a list means any of the values")
     sample: SampleConfig | None = setting(None, doc="keep only some of the cells, chosen by hash")
+    search: SearchConfig | None = setting(None, doc="suggest cells one after the other, beside or instead of the grid's own")
     seeds: Seeds = setting((0,), doc="replicates of each cell: a number n means 0 to n-1, or a list")
     validation: ValidationConfig = setting(default_factory=ValidationConfig, doc="pairs held out of the training sets")
     evaluate: tuple[Any, ...] = setting((), doc="benchmarks that score every trial, by name or with their own keys")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -37,6 +38,10 @@ from core.workspace.registration import newest
 
 POLL_SECONDS = 0.2
 TICK_SECONDS = 60.0
+GROWING_TICK_SECONDS = 5.0
+"""Between two passes where a pass may add trials, or stop some."""
+GROWING_SECONDS = 60.0
+"""So long a worker without work stays where a pass may still add trials."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,12 @@ class Worker:
             if self.workspace.held:
                 reason = "HOLD is set"
                 break
-            if time.monotonic() - quiet > self.orders.idle:
+            idle = self.orders.idle
+            if self._reader.growing and self._between is not None:
+                # what it has just finished may be what the search waits for: a pass suggests the next cell
+                self._tick()
+                idle = max(idle, GROWING_SECONDS)
+            if time.monotonic() - quiet > idle:
                 break
             time.sleep(POLL_SECONDS)
         if self._leaving is not None:
@@ -153,7 +163,8 @@ class Worker:
             os.kill(self._child, _passed_on(number))
 
     def _tick(self) -> None:
-        if self._between is not None and time.monotonic() - self._ticked > TICK_SECONDS:
+        pause = GROWING_TICK_SECONDS if self._reader.growing else TICK_SECONDS
+        if self._between is not None and time.monotonic() - self._ticked > pause:
             self._ticked = time.monotonic()
             self._between()
 
@@ -209,7 +220,7 @@ class Worker:
         self._child = fork(self.workspace, work, place)
         if self._leaving is not None:
             os.kill(self._child, _passed_on(self._leaving))
-        _, status = os.waitpid(self._child, 0)
+        status = self._wait(self._child)
         child, self._child = self._child, None
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
             return
@@ -238,6 +249,19 @@ class Worker:
         """The attempt that a child of this worker made, if it made one."""
         here = process.host()["boot"]
         return [a for a in unit.attempts() if (owner := a.owner()).get("pid") == child and owner.get("boot") == here][-1:]
+
+    def _wait(self, child: int) -> int:
+        """The wait status of a child; where a pass may add or stop trials, passes go on meanwhile."""
+        if self._between is not None and self._reader.growing:
+            handle = os.pidfd_open(child)
+            try:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                while not poll.poll(1000 * GROWING_TICK_SECONDS):
+                    self._tick()
+            finally:
+                os.close(handle)
+        return os.waitpid(child, 0)[1]
 
     def _end_for(self, unit: Unit, child: int, status: int, oom: int) -> None:
         """Write the last line for a child that could not."""

@@ -8,6 +8,9 @@ from core.definition.fields import identity
 from core.definition.trial import PAPER, LossTermConfig, RewardTransformConfig
 from core.registry import register
 
+VALIDATION_METRICS = ("loss", "accuracy", "margin", "chosen_reward", "rejected_reward")
+"""What a validation reports, as ``validation/NAME``."""
+
 
 class BradleyTerryConfig(LossTermConfig):
     """``-log sigmoid(r_chosen - r_rejected)``, in fp32 (BaseReward, equation 1)."""

@@ -28,9 +28,9 @@ class Asked:
 
     Attributes:
         stop: ``cancel``, ``prune`` or ``pause`` where the last word is to stop, else ``None``.
-        why: of a pause, where its writer gave a reason.
         forgiven: failures up to this attempt no longer count.
         dead: attempts that a user declared dead.
+        why: the last word's reason, where its writer gave one.
         scorings: the same two for each scoring, by key.
         checkpoints: how many checkpoints have been asked for so far.
         count: how many requests there are.

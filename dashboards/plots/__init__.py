@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from dashboards.plots.curves import Curve, curves
 from dashboards.plots.heatmap import heat_map, state_map
+from dashboards.plots.history import Tried, history
 from dashboards.plots.importance import Share, importance
 from dashboards.plots.intervals import Estimate, intervals
 from dashboards.plots.parallel import Dimension, parallel
+from dashboards.plots.slices import Slice, slices
 from dashboards.plots.style import FORMATS, Format, Look
 
 __all__ = [
@@ -22,10 +24,14 @@ __all__ = [
     "Format",
     "Look",
     "Share",
+    "Slice",
+    "Tried",
     "curves",
     "heat_map",
+    "history",
     "importance",
     "intervals",
     "parallel",
+    "slices",
     "state_map",
 ]

@@ -121,10 +121,18 @@ def plan(
     varied = list(dict.fromkeys(path for planned, _ in result.trials for path in planned.cell))
     title = f"{loaded.name}" + ("  REHEARSAL: tiny random models, generated images" if rehearse else "")
     rows = [[p.id[:10], *(p.cell.get(path, "") for path in varied), p.seed, p.shape.key, action] for p, action in shown]
-    table(["trial", *varied, "seed", "shape", "action"], rows, title=title)
+    if rows:
+        table(["trial", *varied, "seed", "shape", "action"], rows, title=title)
+    else:
+        say(title)
     if len(shown) < len(result.trials):
         say(f"... and {len(result.trials) - len(shown)} more (--all lists them)")
     say()
+    if result.search is not None:
+        from sweeps.search_words import plan_lines
+
+        for line in plan_lines(loaded, result.search):
+            say(line)
     say("  ".join(f"{name} {number}" for name, number in result.counts.items()))
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
     if first := planning.canaries(result):

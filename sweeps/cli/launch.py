@@ -71,6 +71,11 @@ def _introduce(registered: Registered, prune: bool) -> None:
     parts += [f"{counts[name]} {name}" for name in ("new", "reused", "stale", "blocked", "excluded", "merged") if counts[name]]
     stages = [planned.stage for planned, _ in registered.plan.trials if planned.stage is not None]
     say(", ".join(parts) + (f"; before them {', '.join(stages)}" if stages else ""))
+    if registered.plan.search is not None:
+        from sweeps.search_words import plan_lines
+
+        for line in plan_lines(registered.plan.definition, registered.plan.search):
+            say(line)
     if registered.cluster.profile.kind == "slurm":
         say(f"on cluster {registered.cluster.name}, at most {registered.cluster.profile.limits.workers} workers")
     if counts["reused"]:

@@ -23,6 +23,7 @@ from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import nodes
 from core.workspace.files import MANIFEST, read_json
+from core.workspace.growth import GrowthLog
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, newest, resolve
 from core.workspace.requests import asked
@@ -70,6 +71,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
         }
         for t in state.trials
     ]  # fmt: skip
+    from sweeps.search_words import lines, state_json
+
     if json:
         print_json(
             {
@@ -79,7 +82,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
                 "jobs": [
                     {"key": job.key, "alive": a.alive, "started": job.started, "says": a.evidence} for job, a in _open_jobs(state)
                 ],
-                "held": state.held, "canary": as_json(reader.canaries, found), "trials": rows,
+                "held": state.held, "canary": as_json(reader.canaries, found),
+                "search": state_json(state.search) if state.search is not None else None, "trials": rows,
             }
         )  # fmt: skip
         return 0
@@ -97,6 +101,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     )  # fmt: skip
     say()
     stages = f"    stages: {_counts(state.stage_counts())}" if state.stage_counts() else ""
+    for line in lines(state.search) if state.search is not None else ():
+        say(line)
     say(f"trials: {_counts(state.counts())}{stages}    scorings: {_counts(state.score_counts())}")
     for reason, count in Counter(t.train.reason for t in state.trials if t.train.state == "blocked").items():
         say(f"blocked: {count}, {reason}")
@@ -193,8 +199,19 @@ def _facts(workspace: Workspace, trial: Trial, sweep: str) -> dict[str, Any]:
         "state": status.state, "reason": status.reason, "cause": status.cause, "config": config,
         "attempts": [_attempt(a) for a in reader.attempts(trial)], "result": result, "scores": scores, "folder": str(trial.folder),
         "scorings": _scorings(workspace, reader, trial, planned),
-        "sweeps": _sweeps_of(workspace, trial.id), "remedy": status.remedy.words,
+        "sweeps": _sweeps_of(workspace, trial.id), "remedy": status.remedy.words, "added": _added(workspace, trial, sweep),
     }  # fmt: skip
+
+
+def _added(workspace: Workspace, trial: Trial, sweep: str) -> str | None:
+    """Why its sweep has gained the trial after its launch; ``None`` for one that was planned at launch."""
+    from sweeps.search_words import why_of
+
+    revision = newest(workspace.sweep(sweep)) if sweep else None
+    if revision is None or revision.family is None:
+        return None
+    log = GrowthLog(revision.sweep, revision.family)
+    return why_of(log.refresh(), trial.id)
 
 
 def _scorings(workspace: Workspace, reader: Reader, trial: Trial, planned: PlannedTrial | None) -> list[dict[str, Any]]:
@@ -285,11 +302,13 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
     advice = ADVICE.get(facts["cause"] or "") if facts["state"] == "failed" else None
     advice = advice.replace("TRIAL", facts["id"][:10]) if advice else _advice(facts)
     if json:
-        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings", "remedy")
+        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings", "remedy", "added")
         print_json({k: facts[k] for k in keep} | {"next": advice, "requests": _requests(place.trial(facts["id"]))})
         return 0
     say(f"trial {facts['id'][:10]}  {cell_name(facts['cell'] or {})}, seed {facts['seed']}{_rehearsal(facts)}")
     say(f"it is {facts['state']}: {facts['reason']}")
+    if facts["added"]:
+        say(f"it was added to {facts['sweep']} after its launch: {facts['added']}")
     excluded = nodes.excluded(place)
     for attempt in facts["attempts"]:
         say()

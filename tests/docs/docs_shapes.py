@@ -12,7 +12,7 @@ PAGE = REFERENCE / "json.md"
 EXAMPLES: dict[str, Any] = {
     block.note.removeprefix("output: "): json.loads(block.text) for block in blocks(PAGE, "json") if block.note.startswith("output: ")
 }
-MAPS = ("counts", "ended", "scorings", "cell", "metrics", "scores", "why", "parts")
+MAPS = ("counts", "ended", "scorings", "cell", "metrics", "scores", "why", "parts", "told", "chosen", "importance")
 """Mappings whose keys are data: only their values are compared."""
 DATA = ("config", "default")
 """What may be anything."""

@@ -17,6 +17,8 @@ import pytest
 from docs_pages import PAGES, Block, blocks
 
 SWEEP = Path(sys.executable).parent
+GROUPS = ("index", "search")
+"""Commands that have commands of their own."""
 
 
 def pages_with(note: str) -> list[Path]:
@@ -91,10 +93,10 @@ def test_every_command_and_option_that_the_documentation_names_exists() -> None:
         spans += [line for block in blocks(page) for line in re.findall(r"^(?:\$ )?(sweep .+)$", block.text, flags=re.MULTILINE)]
         for span in spans:
             words = re.split("[#&|;]", span)[0].split()[1:]
-            name = " ".join(words[:2]) if words and words[0] == "index" and len(words) > 1 else words[0]
+            name = " ".join(words[:2]) if words and words[0] in GROUPS and len(words) > 1 else words[0]
             if not re.fullmatch(r"[a-z]+( [a-z]+)?", name):
                 continue  # `sweep COMMAND`, `sweep --help`
-            if name not in known and name != "index":
+            if name not in known and name not in GROUPS:
                 wrong.append(f"{page.name}: sweep {name}")
                 continue
             options = {word.split("=")[0].strip(",;.()") for word in words if re.match(r"--?[a-z]", word)}

@@ -27,6 +27,14 @@ claims: [{better: {head.layers: 2}, than: {head.layers: 1}, on: generated_images
 """
 
 
+SEARCHED = """\
+version: 1
+name: searched
+trial: {backbone: qwen2.5-vl-3b, data: {sources: {generated_images: {}}}, train: {epochs: 1}}
+search: {n_cells: 2, space: {optim.lr: {low: 1e-6, high: 1e-4}}}
+"""
+
+
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A workspace in which a rehearsal is registered and nothing has run, and a trial of it."""
@@ -34,6 +42,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (folder / "documented.yaml").write_text(DEFINITION, encoding="utf-8")
     definition = load(folder / "documented.yaml", rehearsal=True)
     workspace, _ = prepare(definition, folder / "runs", source="documented.yaml", overrides=[], stale="keep", prune=False)
+    (folder / "searched.yaml").write_text(SEARCHED, encoding="utf-8")
+    prepare(load(folder / "searched.yaml", rehearsal=True), folder / "runs", source="", overrides=[], stale="keep", prune=False)
     revision = newest(workspace.sweep("documented-rehearsal"))
     assert revision is not None
     return folder, next(revision.plan()).id
@@ -63,6 +73,7 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
         "compare": ("compare", "documented:layers=1", ":layers=2"),
         "score": ("score", "--benchmark", "generated_images", "--baseline", "length"),
         "keys": ("keys", "head"),
+        "search show": ("search", "show", "searched"),
     }
     (folder / "runs" / "HOLD").touch()  # `tick` would start a worker
     real = printed(capsys, *commands.get(name, tuple(name.split())), "--json")

@@ -11,7 +11,23 @@ from itertools import product
 import pytest
 from PIL import Image
 
-from dashboards.plots import Curve, Dimension, Estimate, Look, Share, curves, heat_map, importance, intervals, parallel, state_map
+from dashboards.plots import (
+    Curve,
+    Dimension,
+    Estimate,
+    Look,
+    Share,
+    Slice,
+    Tried,
+    curves,
+    heat_map,
+    history,
+    importance,
+    intervals,
+    parallel,
+    slices,
+    state_map,
+)
 from dashboards.plots.style import DARK, DPI, LIGHT, STATES, WIDTHS
 
 Draw = Callable[[Look], bytes]
@@ -38,6 +54,14 @@ PLOTS: dict[str, Draw] = {
         [Dimension("layers", [1, 2, 3]), Dimension("activation", ["none", None, "silu"]), Dimension("overall (%)", [70.0, 71.5, None])],
         look, colour=[70.0, 71.5, None], label="overall (%)",
     ),
+    "history": lambda look: history(
+        [Tried(1, "complete", 0.7), Tried(2, "pruned", 0.5), Tried(3, "failed", None), Tried(4, "complete", 0.8), Tried(5, "open", None)],
+        look, mode="max", label="validation/accuracy",
+    ),
+    "slices": lambda look: slices(
+        [Slice("optim.lr", [1e-6, 1e-5, 1e-4], log=True), Slice("head.activation", ["silu", "none", None])], look,
+        objective=[0.7, 0.5, 0.8], stopped=[False, True, False], label="validation/accuracy",
+    ),
 }  # fmt: skip
 NOTHING: dict[str, Draw] = {
     "curves": lambda look: curves([Curve("a", [], [])], look, x_label="step", y_label="loss"),
@@ -46,6 +70,8 @@ NOTHING: dict[str, Draw] = {
     "intervals": lambda look: intervals([Estimate("a", None)], look, label="m"),
     "importance": lambda look: importance([], look, label="m"),
     "parallel": lambda look: parallel([], look, colour=[], label="m"),
+    "history": lambda look: history([Tried(1, "open", None)], look, mode="min", label="m"),
+    "slices": lambda look: slices([Slice("a", [1.0])], look, objective=[None], stopped=[False], label="m"),
 }
 
 

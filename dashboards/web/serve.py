@@ -65,18 +65,29 @@ def serve(
                 create_app(data, access), host=host, port=port, log_level="warning", access_log=False, server_header=False,
                 timeout_graceful_shutdown=3,
             )  # fmt: skip
-            server = uvicorn.Server(settings)
-            say(f"dashboard: {link(host, port, access)}  (Ctrl-C ends it)")
+            links = [f"dashboard: {link(host, port, access)}  (Ctrl-C ends it)"]
             if shown is not None:
-                say(
-                    f"MLflow:    {shown}"
-                    + ("" if host in LOOPBACK or not shown.startswith("http://127.") else "  (from this machine only)")
-                )
-            server.run()
+                near = host not in LOOPBACK and shown.startswith("http://127.")
+                links.append(f"MLflow:    {shown}" + ("  (from this machine only)" if near else ""))
+            _Server(settings, lambda: say("\n".join(links))).run()
     except KeyboardInterrupt:
         pass
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class _Server(uvicorn.Server):
+    """Says its links once they open, and not before."""
+
+    def __init__(self, settings: uvicorn.Config, say: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._say = say
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._say()
 
 
 def access_for(host: str) -> Access:

@@ -302,7 +302,7 @@ def require(plan: Plan) -> None:
     raise EnvironmentFault(
         f"{len(plan.missing)} things that this launch needs are not here",
         found=[one_line(fault) for fault in plan.missing],
-        next="bring what is missing, or add --rehearse: the same grid with tiny models and generated data",
+        next="sweep fetch DEFINITION brings what the hub has; or add --rehearse: the same grid with tiny models and generated data",
     )
 
 

@@ -137,6 +137,9 @@ class BenchmarkConfig(Section):
     name: str = identity(doc="the benchmark")
     data: str | None = place(doc="the benchmark's file; null looks in $SWEEP_DATA under the benchmark's own file names")
     media: str | None = place(doc="folder with the benchmark's images and videos; null: the folder of the file")
+    commit: str | None = execution(
+        None, doc="revision on the hub (a commit) to fetch and read; null takes what was fetched; what counts is the content's own revision"
+    )
     frames: int = identity(32, unit="frames", ge=1, doc="evenly spaced frames read from a video, in order")
     max_pixels: int | None = identity(None, unit="pixels", doc="largest image area at scoring; null: as in training")
     votes: int = identity(

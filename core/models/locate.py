@@ -49,9 +49,12 @@ def locate(config: BackboneConfig) -> Path:
 def _bring(config: BackboneConfig) -> str:
     """The next command where weights are missing."""
     hub = config.HUB.get(config.name)
-    revision = f" --revision {config.revision}" if config.revision else ""
     rehearse = "sweep launch DEFINITION --rehearse, which needs no weights"
-    return f"hf download {hub}{revision}, or {rehearse}" if hub else f"set `backbone.path` to the model's folder, or {rehearse}"
+    return (
+        f"sweep fetch DEFINITION where the hub can be reached, or {rehearse}"
+        if hub
+        else f"set `backbone.path` to the model's folder, or {rehearse}"
+    )
 
 
 def _cached(hub: str, revision: str | None) -> Path | None:

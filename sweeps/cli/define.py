@@ -147,7 +147,7 @@ def plan(
     for fault in result.missing:
         say(f"missing: {planning.one_line(fault)}")
     if result.missing:
-        say("next: bring what is missing, or add --rehearse")
+        say("next: sweep fetch DEF brings what the hub has; or add --rehearse")
     return 0
 
 

@@ -74,6 +74,8 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
         "score": ("score", "--benchmark", "generated_images", "--baseline", "length"),
         "keys": ("keys", "head"),
         "search show": ("search", "show", "searched"),
+        "data check": ("data", "check", "documented.yaml"),
+        "data stats": ("data", "stats", "documented.yaml", "validation.items=4"),
     }
     (folder / "runs" / "HOLD").touch()  # `tick` would start a worker
     real = printed(capsys, *commands.get(name, tuple(name.split())), "--json")
@@ -83,7 +85,13 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
 def test_every_reading_command_is_documented() -> None:
     from docs.make_reference import commands
 
-    reading = {name for name, function in commands(app) if "json" in function.__annotations__} - {"cancel", "pause", "resume", "retry"}
+    reading = {name for name, function in commands(app) if "json" in function.__annotations__} - {
+        "cancel",
+        "pause",
+        "resume",
+        "retry",
+        "fetch",
+    }
     assert {name.split(" --")[0] for name in EXAMPLES} == reading
 
 

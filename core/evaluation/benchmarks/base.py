@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from core.data import hub
 from core.data.examples import PreferenceExample
 from core.data.rows import RowError, RowReader
 from core.data.sources import SUFFIXES, read_rows
@@ -111,6 +112,10 @@ class FileBenchmark(ABC):
     """Where the data are looked for, relative to ``$SWEEP_DATA``: plain names first, then the layout of the hub's copy."""
     known_revisions: ClassVar[Mapping[str, str]]
     """Names of the revisions that are recognised, by their data hash."""
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Repositories of the hub with the files to fetch; the rows lie in the first file of the first repository."""
+    obtain: ClassVar[str | None] = None
+    """Where it comes from, for a benchmark that no hub has in the form that is read."""
 
     @abstractmethod
     def read(self, row: Mapping[str, Any], reader: RowReader, origin: str) -> PreferenceExample:
@@ -133,7 +138,7 @@ class FileBenchmark(ABC):
         return {}
 
     def locate(self, config: BenchmarkConfig) -> Path:
-        """The file with the rows: ``config.data``, else one of :attr:`file_names` in ``$SWEEP_DATA``.
+        """The file with the rows: ``config.data``, one of :attr:`file_names` in ``$SWEEP_DATA``, or what was fetched from the hub.
 
         Raises:
             EnvironmentFault: there is none; it says what was searched.
@@ -149,12 +154,35 @@ class FileBenchmark(ABC):
                 if path.suffix not in SUFFIXES:
                     raise DefinitionError(f"the benchmark {self.name} has a file of unknown format", found=str(path), allowed=SUFFIXES)
                 return path
+        fetched = self.fetched(config) if config.data is None else []
+        if fetched:
+            return fetched[0]
         raise EnvironmentFault(
             f"the data of the benchmark {self.name} are not on this machine",
             found=", ".join(map(str, searched)) + " (searched)" if searched else "no `data`, and $SWEEP_DATA is not set",
             allowed=f"`data` of the benchmark in `evaluate`, or one of {', '.join(self.file_names)} in $SWEEP_DATA",
-            next="sweep launch DEFINITION --rehearse scores generated images and needs no data",
+            next=f"{self.obtain or 'sweep fetch DEFINITION where the hub can be reached'}; --rehearse needs no data",
         )
+
+    def fetched(self, config: BenchmarkConfig, repository: int = 0) -> list[Path]:
+        """The files of a repository (the first one, if not said) in the hub's cache, in the order of :attr:`hub_files`.
+
+        Raises:
+            EnvironmentFault: some of them did not arrive whole.
+        """
+        if len(self.hub_files) <= repository:
+            return []
+        name, patterns = list(self.hub_files.items())[repository]
+        folder = hub.snapshot(name, "dataset", config.commit)
+        if folder is None:
+            return []
+        lost = hub.incomplete(folder)
+        if lost:
+            raise EnvironmentFault(
+                f"the copy of {name} is incomplete: {len(lost)} files are missing", found=str(folder), next="sweep fetch DEFINITION"
+            )
+        names = [str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()]
+        return [folder / file for pattern in patterns for file in hub.matching(names, [pattern])]
 
     def examples(self, config: BenchmarkConfig) -> list[PreferenceExample]:
         """All examples, in the order of the file."""

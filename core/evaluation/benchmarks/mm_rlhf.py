@@ -58,6 +58,7 @@ class MMRLHFRewardBench(FileBenchmark):
         "mm_rlhf_rewardbench.parquet",
         "MM-RLHF-RewardBench/mm_reward_bench.jsonl",
     )
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {"yifanzhang114/MM-RLHF-RewardBench": ("mm_reward_bench.jsonl", "images/**")}
     published_revision: ClassVar[str | None] = "170-pairs"
     known_revisions: ClassVar[Mapping[str, str]] = {
         "7ccf2e2d2c7b32ae6bd02ef6c1b5e4ddbb31efc12499dfa2d74d809d3207f593": "170-pairs",

@@ -82,6 +82,9 @@ class MultimodalRewardBench(FileBenchmark):
         "multimodal_rewardbench.parquet",
         "multimodal_rewardbench/data/all_data.json",
     )
+    obtain: ClassVar[str | None] = (
+        "clone github.com/facebookresearch/multimodal_rewardbench, run its scripts/0_download_data.py, and name data/all_data.json"
+    )
     published_revision: ClassVar[str | None] = "4711-rows"
     known_revisions: ClassVar[Mapping[str, str]] = {}
 

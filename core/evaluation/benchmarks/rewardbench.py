@@ -90,6 +90,10 @@ class RewardBench(FileBenchmark):
         "rewardbench.parquet",
         "reward-bench/data/filtered-00000-of-00001.parquet",
     )
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "allenai/reward-bench": ("data/filtered-*.parquet",),
+        "allenai/preference-test-sets": tuple(f"data/{name}-*.parquet" for name in PRIOR),
+    }
     published_revision: ClassVar[str | None] = None
     known_revisions: ClassVar[Mapping[str, str]] = {}
 
@@ -118,12 +122,12 @@ class RewardBench(FileBenchmark):
         """
         folder = os.environ.get("SWEEP_DATA")
         named = config.prior is not None
-        root = Path(config.prior or Path(folder or "", "preference-test-sets")).expanduser()
-        if not named and not folder:
-            return {}
+        root = Path(config.prior or Path(folder or "/nowhere", "preference-test-sets")).expanduser()
+        fetched = [] if named or root.is_dir() else self.fetched(config, repository=1)
         found = {}
         for name in PRIOR:
             files = sorted(file for file in (*root.glob(f"{name}*"), *root.glob(f"data/{name}-*")) if file.suffix in SUFFIXES)
+            files = files or [file for file in fetched if file.name.startswith(f"{name}-")]
             if files:
                 found[name] = files
         if len(found) == len(PRIOR) or (not named and not found):

@@ -56,6 +56,7 @@ class RMBench(FileBenchmark):
         "RM-Bench/total_dataset.json",
         "RM-Bench/data/total_dataset.json",
     )
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {"THU-KEG/RM-Bench": ("total_dataset.json",)}
     published_revision: ClassVar[str | None] = "1327-rows"
     known_revisions: ClassVar[Mapping[str, str]] = {}
 

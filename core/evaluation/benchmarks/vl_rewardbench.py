@@ -81,6 +81,7 @@ class VLRewardBench(FileBenchmark):
         "vl_rewardbench.parquet",
         "VL-RewardBench/data/test-00000-of-00001.parquet",
     )
+    hub_files: ClassVar[Mapping[str, tuple[str, ...]]] = {"MMInstruction/VL-RewardBench": ("data/test-*.parquet",)}
     published_revision: ClassVar[str | None] = "1250-rows"
     known_revisions: ClassVar[Mapping[str, str]] = {
         "27fcec2022e022266661f0ecc32ffdd0fbbde14c0b1ad2356f0e84fa06ffdf7d": "1250-rows",

@@ -15,7 +15,7 @@ from core.control.decide import TrialStatus
 from core.definition import SweepDefinition, expand, find, load, searched
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
-from core.errors import EnvironmentFault, IntegrityError, SweepError
+from core.errors import EnvironmentFault, IntegrityError, SweepError, UsageError
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Workspace
@@ -64,8 +64,16 @@ def canaries(plan: Plan) -> list[PlannedTrial]:
     return wanted([planned for planned, action in plan.trials if action == "new"])
 
 
-def read(name: str, overrides: Sequence[str], rehearse: bool) -> SweepDefinition:
-    """Find and load a definition."""
+def read(name: str, overrides: Sequence[str], rehearse: bool, real_data: int | None = None) -> SweepDefinition:
+    """Find and load a definition; ``real_data`` is the number of real rows that a rehearsal takes of each set.
+
+    Raises:
+        UsageError: real rows without a rehearsal.
+    """
+    if real_data is not None:
+        if not rehearse:
+            raise UsageError("--real-data is for a rehearsal: a launch trains on all rows anyway", next="add --rehearse")
+        overrides = [*overrides, f"rehearsal.real_data={real_data}"]
     return load(find(name, search_path()), overrides, search=search_path(), rehearsal=rehearse)
 
 
@@ -195,14 +203,15 @@ def missing(
     definition: SweepDefinition, trials: Sequence[tuple[PlannedTrial, TrialAction]], *, elsewhere: bool = False
 ) -> Iterator[EnvironmentFault]:
     """What a real launch would lack: GPUs (unless it runs ``elsewhere``), weights, data, benchmark files (each named once)."""
-    if definition.rehearsal is not None:
+    rehearsal = definition.rehearsal
+    if rehearsal is not None and rehearsal.real_data is None:
         return
     from core.data import check_data
     from core.evaluation.benchmarks import load as load_benchmark
     from core.models.locate import available
 
     seen: set[str] = set()
-    for shape in {planned.shape for planned, action in trials if _will_run(planned, action)}:
+    for shape in {planned.shape for planned, action in trials if _will_run(planned, action) and rehearsal is None}:
         if not elsewhere and shape.gpus > gpus_here():
             yield EnvironmentFault(
                 f"this machine has {gpus_here()} GPUs, a trial asks for {shape.gpus}",
@@ -222,7 +231,7 @@ def missing(
             seen.add(key)
             try:
                 if kind == "benchmark":
-                    _check_media(load_benchmark(part, None))
+                    _check_media(load_benchmark(part, rehearsal))
                 else:
                     config = TrialConfig.model_validate(dict(planned.config))
                     available(config) if kind == "backbone" else check_data(config)
@@ -254,6 +263,31 @@ def _elsewhere(planned: PlannedTrial) -> bool:
 def _will_run(planned: PlannedTrial, action: TrialAction) -> bool:
     """Whether a launch runs the trial, at once or when what it needs has a result."""
     return action == "new" or (action == "blocked" and planned.waits is None)
+
+
+def real_rows(definition: SweepDefinition, trials: Iterable[PlannedTrial]) -> list[str]:
+    """For a rehearsal with real rows: which sources and benchmarks give some, and which are generated because they are not here."""
+    from core.data.sources import FirstRows, open_sources
+    from core.evaluation.benchmarks import load as load_benchmark
+
+    rehearsal = definition.rehearsal
+    if rehearsal is None or rehearsal.real_data is None:
+        return []
+    real: dict[str, int] = {}
+    generated: dict[str, None] = {}
+    for planned in trials:
+        config = TrialConfig.model_validate(dict(planned.config))
+        found = [(source.name, source.count if isinstance(source, FirstRows) else 0) for source in open_sources(config)]
+        for entry in readable(planned):
+            loaded = load_benchmark(entry, rehearsal)
+            found.append((loaded.name, len(loaded.examples) if loaded.revision.startswith("rehearsal-real-") else 0))
+        for name, count in found:
+            if count:
+                real[name] = count
+            else:
+                generated[name] = None
+    lines = [f"real rows of {', '.join(f'{name} ({count})' for name, count in real.items())}"] if real else []
+    return lines + ([f"generated, for they are not on this machine: {', '.join(generated)}"] if generated else [])
 
 
 def _check_media(benchmark: LoadedBenchmark) -> None:

@@ -25,7 +25,9 @@ from slurm.local import cores_here, gpus_here
 from sweeps import planning
 
 
-def run_here(name: str, overrides: Sequence[str], rehearse: bool, root: Path, *, steps: int | None, pdb: bool) -> int:
+def run_here(
+    name: str, overrides: Sequence[str], rehearse: bool, root: Path, *, steps: int | None, pdb: bool, real_data: int | None = None
+) -> int:
     """Train and score the one cell that the overrides leave; returns the exit code.
 
     With ``steps`` the work goes to a scratch workspace that is removed afterwards: such a run has another budget, so it is
@@ -34,7 +36,7 @@ def run_here(name: str, overrides: Sequence[str], rehearse: bool, root: Path, *,
     Raises:
         UsageError: more than one cell is left; it names the axes.
     """
-    definition = planning.read(name, overrides, rehearse)
+    definition = planning.read(name, overrides, rehearse, real_data)
     plan = planning.make(definition, planning.workspace_if_any(root))
     planned = _one(plan)
     if {trial.id: action for trial, action in plan.trials}[planned.id] == "blocked":

@@ -4,7 +4,7 @@ A source is made from its name and typed configuration and yields :class:`Prefer
 a ``count``, a ``fingerprint`` (sha256 of its content) and ``check()``, which a launch calls before anything is queued: every
 row is read, every bad one is refused with file and row, and every medium must exist. No image is decoded before it is needed.
 
-In a rehearsal every source becomes generated preferences (see :func:`open_sources`).
+In a rehearsal every source becomes generated preferences (see :func:`open_source`), or the first rows of the real one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,6 +72,9 @@ def open_source(name: str, config: SourceConfig, rehearsal: RehearsalConfig | No
         seed = stream_seed(0, "rehearsal", name) % 2**31
         if isinstance(config, PublicSetConfig):
             text_only = text_only or field_map(config.type).reads == ("text",)
+        real = first_rows(name, config, rehearsal.real_data) if rehearsal.real_data is not None else None
+        if real is not None:
+            return real
         kind = GeneratedTextConfig if text_only else GeneratedImagesConfig
         return GeneratedPreferences(name, kind(pairs=rehearsal.pairs, seed=seed))
     source: Source = registry.get("source", config.type).load()(name, config)
@@ -82,6 +86,46 @@ def open_sources(config: TrialConfig) -> list[Source]:
     text_only = "image" not in config.backbone.READS
     named = sorted(config.data.sources.items())
     return [open_source(name, source, config.rehearsal, text_only=text_only) for name, source in named if source.weight > 0]
+
+
+class FirstRows:
+    """The first pairs of a real source, for a rehearsal with real rows; they were read when it was made."""
+
+    def __init__(self, name: str, config: SourceConfig, examples: list[PreferenceExample]) -> None:
+        self.name = name
+        self.config = config
+        self.examples = examples
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return len(self.examples)
+
+    def fingerprint(self) -> str:
+        """sha256 over the pairs that were taken."""
+        return hashlib.sha256(json.dumps([example.digest() for example in self.examples]).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Every row was read, and every medium found, when they were taken."""
+
+    def __iter__(self) -> Iterator[PreferenceExample]:
+        yield from self.examples
+
+
+def first_rows(name: str, config: SourceConfig, count: int) -> FirstRows | None:
+    """The first pairs of a source through its real reader; ``None`` where it, or a medium of one of them, is not on this machine.
+
+    Raises:
+        DefinitionError: one of the rows is refused; it names file and row.
+    """
+    try:
+        source: Source = registry.get("source", config.type).load()(name, config)
+    except EnvironmentFault:
+        return None
+    examples = list(islice(source, count))
+    if not examples or any(missing(media) for example in examples for media in example.media):
+        return None
+    return FirstRows(name, config, examples)
 
 
 class FileSource:

@@ -352,6 +352,13 @@ class RehearsalConfig(Section):
     batch: int = identity(16, ge=1, unit="pairs", doc="effective batch")
     pairs: int = identity(640, ge=8, unit="pairs", doc="generated pairs per source")
     items: int = identity(128, ge=1, unit="pairs", doc="pairs held out, and rows of each generated benchmark")
+    real_data: int | None = identity(
+        None,
+        absent=None,
+        ge=4,
+        unit="rows",
+        doc="take the first rows of every source and benchmark that is on this machine instead of generated ones (set by --real-data)",
+    )
     lr_scale: float = identity(1000.0, gt=0, doc="factor on the learning rate: a 64-wide model wants larger steps")
 
 
@@ -440,9 +447,9 @@ class TrialConfig(Section):
                         "steps": 0 if self.train.steps == 0 else round(r.steps * self.paradigm.REHEARSAL_STEPS),
                         "batch": r.batch,
                         "dtype": "fp32",
-                        "max_length": min(self.train.max_length, 512),
+                        "max_length": min(self.train.max_length, 512 if r.real_data is None else 16384),
                     }
                 ),
-                "data": self.data.model_copy(update={"held_out": r.items}),
+                "data": self.data.model_copy(update={"held_out": r.items if r.real_data is None else min(r.items, r.real_data // 4)}),
             }
         )

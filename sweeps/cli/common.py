@@ -29,6 +29,16 @@ OverridesArgument = Annotated[
     typer.Argument(metavar="[PATH=VALUE]...", help="Fix a path, or make it an axis with PATH=[a,b].", show_default=False),
 ]
 RehearseOption = Annotated[bool, typer.Option("--rehearse", help="The same grid with tiny random models and generated images, on CPU.")]
+RealDataOption = Annotated[
+    int | None,
+    typer.Option(
+        "--real-data",
+        metavar="N",
+        min=4,
+        help="With --rehearse: the first N rows of every real set and benchmark that is here, through its real reader.",
+        show_default=False,
+    ),
+]
 ClusterOption = Annotated[
     str | None,
     typer.Option(

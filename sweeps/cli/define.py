@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
-from sweeps.cli.common import JsonOption, OverridesArgument, RehearseOption, WorkspaceOption, hint, print_json, say, table
+from sweeps.cli.common import JsonOption, OverridesArgument, RealDataOption, RehearseOption, WorkspaceOption, hint, print_json, say, table
 from sweeps.wiring import workspace_root
 
 DefinitionArgument = Annotated[
@@ -84,6 +84,7 @@ def plan(
     definition: DefinitionArgument,
     overrides: OverridesArgument = None,
     rehearse: RehearseOption = False,
+    real_data: RealDataOption = None,
     why: Annotated[
         list[str] | None,
         typer.Option("--why", metavar="PATH=VALUE", help="Which clause made, merged or dropped these cells.", show_default=False),
@@ -99,7 +100,7 @@ def plan(
     if why:
         # `--why a=1 b=2`: further PATH=VALUE words are part of the question, not overrides
         return _why(definition, why + (overrides or []), rehearse, json)
-    loaded = planning.read(definition, overrides or [], rehearse)
+    loaded = planning.read(definition, overrides or [], rehearse, real_data)
     place = planning.workspace_if_any(workspace_root(workspace))
     if not json:
         for line in [*loaded.notices, *(f"warning: {text}" for text in loaded.warnings)]:
@@ -115,7 +116,8 @@ def plan(
     if json:
         print_json(planning.as_json(result, loaded.name))
         return 0
-    for line in planning.not_applicable(planned for planned, _ in result.trials):
+    trials = [planned for planned, _ in result.trials]
+    for line in [*planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
         hint(line)
     shown = result.trials if all else result.trials[:LISTED]
     varied = list(dict.fromkeys(path for planned, _ in result.trials for path in planned.cell))

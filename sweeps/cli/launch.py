@@ -13,7 +13,17 @@ from core.errors import EnvironmentFault
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
 from slurm.profile import of_sweep
-from sweeps.cli.common import ClusterOption, OverridesArgument, RehearseOption, SweepArgument, WorkspaceOption, hint, open_workspace, say
+from sweeps.cli.common import (
+    ClusterOption,
+    OverridesArgument,
+    RealDataOption,
+    RehearseOption,
+    SweepArgument,
+    WorkspaceOption,
+    hint,
+    open_workspace,
+    say,
+)
 from sweeps.cli.define import DefinitionArgument
 from sweeps.wiring import workspace_root
 
@@ -36,6 +46,7 @@ def launch(
     definition: DefinitionArgument,
     overrides: OverridesArgument = None,
     rehearse: RehearseOption = False,
+    real_data: RealDataOption = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start the workers and return; says who drives the sweep from then on.")] = False,
@@ -47,7 +58,7 @@ def launch(
     """Register a definition, train every trial that has no result, and print the table."""
     from sweeps import launching, planning
 
-    loaded = planning.read(definition, overrides or [], rehearse)
+    loaded = planning.read(definition, overrides or [], rehearse, real_data)
     for line in loaded.notices:
         hint(line)
     place, registered = launching.prepare(
@@ -57,6 +68,8 @@ def launch(
     for line in loaded.warnings:  # complete once every cell has been seen
         hint(f"warning: {line}")
     _introduce(registered, prune)
+    for line in planning.real_rows(loaded, [planned for planned, _ in registered.plan.trials]):
+        say(line)
     if detach:
         return _detach(place, registered.revision, workers)
     return _drive(place, registered.revision, workers)
@@ -165,6 +178,7 @@ def run(
     definition: DefinitionArgument,
     overrides: OverridesArgument = None,
     rehearse: RehearseOption = False,
+    real_data: RealDataOption = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Train so many steps in a scratch folder; keeps nothing.")] = None,
     pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where an exception is raised.")] = False,
     workspace: WorkspaceOption = None,
@@ -172,4 +186,4 @@ def run(
     """Train one cell here and now: this process, no fork, no retry, live output."""
     from sweeps.running import run_here
 
-    return run_here(definition, overrides or [], rehearse, workspace_root(workspace), steps=steps, pdb=pdb)
+    return run_here(definition, overrides or [], rehearse, workspace_root(workspace), steps=steps, pdb=pdb, real_data=real_data)

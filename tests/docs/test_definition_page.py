@@ -70,5 +70,6 @@ def test_the_reference_names_every_top_level_key_section_and_rehearsal_key() -> 
     assert {name for key, _ in rows for name in names(key)} == set(DefinitionConfig.model_fields)
     sections = {name for key, _ in table(PAGE, "trial") for name in names(key)}
     assert sections == set(TrialConfig.model_fields) - {"seed", "rehearsal"}
-    sizes = {names(key)[0].removeprefix("rehearsal."): float(value) for key, value, _ in table(PAGE, "Rehearsals")}
+    values = {names(key)[0].removeprefix("rehearsal."): value for key, value, _ in table(PAGE, "Rehearsals")}
+    sizes = {name: None if value == "null" else float(value) for name, value in values.items()}
     assert sizes == RehearsalConfig().model_dump()

@@ -8,8 +8,9 @@ from typing import Any
 
 from core import registry
 from core.data.examples import PreferenceExample
+from core.data.media import media_missing
 from core.definition.trial import BenchmarkConfig, RehearsalConfig
-from core.errors import DefinitionError, nearest
+from core.errors import DefinitionError, EnvironmentFault, nearest
 from core.evaluation.benchmarks.base import Benchmark, data_hash
 from core.evaluation.score_table import ScoreMetadata
 
@@ -84,7 +85,7 @@ def typed(config: Mapping[str, Any] | BenchmarkConfig) -> BenchmarkConfig:
 
 
 def load(config: Mapping[str, Any] | BenchmarkConfig, rehearsal: RehearsalConfig | None = None) -> LoadedBenchmark:
-    """The examples of a benchmark with their revision; in a rehearsal those of its generated stand-in.
+    """The examples of a benchmark with their revision; in a rehearsal those of its generated stand-in, or the first real ones.
 
     Raises:
         DefinitionError: the configuration or a row is wrong; it names the key, or file and row.
@@ -92,6 +93,20 @@ def load(config: Mapping[str, Any] | BenchmarkConfig, rehearsal: RehearsalConfig
     """
     config = typed(config)
     benchmark = get(config.name)
+    real = _first_rows(benchmark, config, rehearsal.real_data) if rehearsal is not None and rehearsal.real_data is not None else None
+    if real is not None:
+        return LoadedBenchmark(config.name, config, real, f"rehearsal-real-{len(real)}", data_hash(real), True)
     examples = benchmark.examples(config) if rehearsal is None else benchmark.rehearse(config, rehearsal)
     revision = benchmark.revision(config, examples, rehearsal)
     return LoadedBenchmark(config.name, config, examples, revision, data_hash(examples), rehearsal is not None)
+
+
+def _first_rows(benchmark: Benchmark, config: BenchmarkConfig, count: int) -> list[PreferenceExample] | None:
+    """The first examples of the real benchmark whose media are here; ``None`` where there is none."""
+    if config.name.startswith("generated_"):
+        return None
+    try:
+        examples = benchmark.examples(config)
+    except EnvironmentFault:
+        return None
+    return [example for example in examples if not media_missing(example)][:count] or None

@@ -27,6 +27,8 @@ FIELDS = (
     "user",
     "group",
     "principle",
+    "chosen_reason",
+    "rejected_reason",
     "conversations",
 )
 """Our names of the fields of a row, as the field map of a source may give them other names."""

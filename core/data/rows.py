@@ -114,7 +114,10 @@ class RowReader:
         return PreferenceExample(
             id=self._id(row, [prompt, *(turn.text for turn in history), *sorted([chosen, rejected])]) + suffix,
             prompt=prompt,
-            responses=(Response(chosen), Response(rejected)),
+            responses=(
+                Response(chosen, critique=self._optional_text(row, "chosen_reason") or None),
+                Response(rejected, critique=self._optional_text(row, "rejected_reason") or None),
+            ),
             label=PreferenceLabel(
                 (0, 0) if tie else (0, 1), self._strength(row), self._number(row, "margin") if margin is None else margin
             ),

@@ -57,7 +57,7 @@ class GenerativeCotConfig(ParadigmConfig):
 
     name: Literal["generative_cot"] = identity("generative_cot", doc="reasoning, then 1 or 2", source=PAPER + ", section 4.1")
     reasoning: str | None = identity(
-        None, doc="the need that writes the reasoning to learn from: ${needs.NAME}; null: the data bring it", source="R1-Reward, section 3"
+        None, doc="the need that writes the reasoning to learn from: ${needs.NAME}", source="R1-Reward, section 3"
     )
     reinforce: Literal["none", "stable_reinforce"] = identity(
         "none", doc="reinforcement learning after the reasoning is learnt; not part of this version", source="R1-Reward, section 4"

@@ -46,8 +46,8 @@ class Critic(Pointwise):
             if critique is None:
                 raise TrialFailed(
                     "data_error",
-                    f"{example.origin or example.id}: response {index + 1} has no critique to learn from; a source's field map can "
-                    "name one, or `paradigm.critiques` a need that writes them",
+                    f"{example.origin or example.id}: response {index + 1} has no critique to learn from: give the rows "
+                    "`chosen_reason` and `rejected_reason`, or `paradigm.critiques` a need that writes them",
                 )
             ids = chat.chat.response(critique)
             texts.append(asked(chat, example, index, template) + ids)

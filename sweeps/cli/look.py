@@ -145,7 +145,7 @@ def list_sweeps(workspace: WorkspaceOption = None, json: JsonOption = False) -> 
             {
                 "sweep": sweep.id, "name": revision.meta["name"], "project": revision.meta["project"], "revision": revision.number,
                 "rehearsal": revision.rehearsal, "created": revision.meta["created"], "by": revision.meta["by"],
-                "trials": len(state.trials), "counts": state.counts(), "scorings": state.score_counts(),
+                "trials": sum(state.counts().values()), "counts": state.counts(), "scorings": state.score_counts(),
             }
         )  # fmt: skip
     rows.sort(key=lambda row: float(row["created"]))

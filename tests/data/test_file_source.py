@@ -202,3 +202,9 @@ def test_a_rehearsal_keeps_the_switches_of_generated_images():
     data = load_data(blanked)
     assert len(data.train) == 16
     assert len({example.media[0].data for example in data.train}) == 1
+
+
+def test_critiques_come_with_the_responses_and_an_empty_one_is_none(tmp_path):
+    write(tmp_path / "a.jsonl", [{**GOOD, "chosen_reason": "It fits.", "rejected_reason": ""}])
+    [example] = source(tmp_path / "a.jsonl")
+    assert [response.critique for response in example.responses] == ["It fits.", None]

@@ -46,3 +46,7 @@ def test_a_stage_runs_once_and_blocked_trials_are_named(tmp_path, monkeypatch):
     assert [shown["action"] for shown in plan["stages"]] == ["reused"]
     report = json.loads(call("report", "needing", "--json")[1])
     assert len([row for row in report["rows"] if row["kind"] == "cell"]) == 3
+    [listed] = json.loads(call("list", "--json")[1])
+    assert listed["trials"] == 3, "a stage is no trial of the sweep"
+    [waiting] = [trial["id"] for trial in status["trials"] if trial["state"] == "blocked"]
+    assert "reinforcement learning" in call("explain", waiting)[1]

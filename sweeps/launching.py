@@ -103,6 +103,7 @@ def prepare(
         "objective": definition.objective.model_dump(mode="json"),
         "reported": reported(definition, cells), "claims": resolve_claims(definition, cells),
         "failures": definition.failures.model_dump(mode="json", exclude_unset=True),
+        "gates": {name: gate.model_dump(mode="json") for name, gate in definition.gates.items()},
     }  # fmt: skip
     if plan.search is not None:
         meta |= {"family": searching.family(definition), "search": searching.meta(definition, plan.search)}

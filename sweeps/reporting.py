@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from core.analysis import Report, build_report
+from core.analysis.gates import Gate
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.verdicts import Claim
 from core.control.decide import TrialStatus
@@ -103,6 +104,7 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
         published=published_revisions(),
         objective=revision.meta["objective"]["metric"],
         credits=credits,
+        gates={name: Gate(**gate) for name, gate in revision.meta.get("gates", {}).items()},
         claims=[Claim.from_json(claim) for claim in revision.meta.get("claims", [])],
         progress=None if progress is None else partial(progress, "intervals over examples"),
     )

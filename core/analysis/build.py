@@ -15,9 +15,11 @@ from statistics import stdev
 
 from core.analysis.best import over_examples, rate_best
 from core.analysis.claims import judge
+from core.analysis.gates import Gate, mark
 from core.analysis.intervals import Progress, t_interval
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent
+from core.analysis.sanity import inspect
 from core.analysis.verdicts import Claim
 from core.definition.plan import cell_name
 from core.evaluation.credits import Credits
@@ -37,6 +39,7 @@ def build_report(
     objective: str | None = None,
     credits: Sequence[Credits] = (),
     claims: Sequence[Claim] = (),
+    gates: Mapping[str, Gate] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The table of a sweep.
@@ -51,6 +54,7 @@ def build_report(
         objective: the metric that the study selects by.
         credits: of the trials' score tables, by trial id: intervals and tests by example follow from them.
         claims: what the study is meant to show.
+        gates: bounds beyond which a cell is not to be promoted.
         progress: told how many values have got their interval over examples.
     """
     cells: dict[str, list[TrialOutcome]] = {}
@@ -64,13 +68,16 @@ def build_report(
     columns = default_columns(metrics, reported)
     rows, few = over_examples(rows, cells, credits, progress)
     rows, untested = rate_best(rows, cells, credits)
+    sanity = inspect(cells, credits)
+    rows, untried = mark(rows, gates or {}, sanity)
+    notes += untried
     notes += [found[metric] for found in (few, untested) for metric in columns if metric in found]
     rows += [_baseline_row(baseline) for baseline in baselines]
     rows += [_reported_row(entry) for entry in reported if entry.model is not None]
     axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
     notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
     verdicts = judge(claims, trials, rehearsal=rehearsal, credits=credits)
-    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts)))
+    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity)))
 
 
 def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> tuple[str, ...]:

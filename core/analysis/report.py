@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from core.analysis.multiplicity import holm
+from core.analysis.sanity import Sanity
+from core.analysis.sanity import to_json as sanity_json
 from core.analysis.verdicts import Verdict
 from core.analysis.verdicts import to_json as claims_json
 from core.errors import UsageError, nearest
@@ -111,6 +113,7 @@ class Report:
         rows: cells, then baselines, then outside models.
         notes: sentences that belong below the table.
         claims: the verdicts on what the study is meant to show.
+        sanity: length bias, calibration and accuracy by length and source, where score tables were read.
     """
 
     sweep: str
@@ -121,6 +124,7 @@ class Report:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     claims: tuple[Verdict, ...] = ()
+    sanity: tuple[Sanity, ...] = ()
 
 
 def is_percent(metric: str) -> bool:
@@ -183,6 +187,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "rows": [_row_json(report, row) for row in report.rows],
         "notes": list(report.notes),
         "claims": claims_json(report.claims),
+        "sanity": sanity_json(report.sanity),
     }
 
 

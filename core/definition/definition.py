@@ -14,7 +14,7 @@ from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
 from core.definition.needs import Need
 from core.definition.reading import write_text
-from core.definition.schema import VARIABLE, ClaimConfig, DefinitionConfig, ReportedConfig, SampleConfig
+from core.definition.schema import VARIABLE, ClaimConfig, DefinitionConfig, GateConfig, ReportedConfig, SampleConfig
 from core.definition.searching import ObjectiveConfig, SearchConfig
 from core.definition.sections import Source
 from core.definition.space import Space
@@ -47,6 +47,7 @@ class SweepDefinition:
         objective: the metric that the study optimises.
         failures: what follows a failure, by cause.
         reported: numbers that papers printed.
+        gates: bounds beyond which a cell is not to be promoted.
         claims: what the study is meant to show.
         rehearsal: what a rehearsal changes; ``None`` for a real sweep.
         source: the merged definition as written, with places.
@@ -70,6 +71,7 @@ class SweepDefinition:
     objective: ObjectiveConfig
     failures: FailuresConfig
     reported: tuple[ReportedConfig, ...]
+    gates: Mapping[str, GateConfig]
     claims: tuple[ClaimConfig, ...]
     rehearsal: RehearsalConfig | None
     source: Source = field(repr=False)

@@ -8,7 +8,7 @@ middle of a plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from core.definition.axes import Block, assigned, blocks, read_axes
 from core.definition.definition import Exclude, SweepDefinition
 from core.definition.layers import lay_over, normalise
 from core.definition.matching import read_conditions, read_rules
+from core.definition.named import check_named, measured, require_metric, star
 from core.definition.needs import Need, resolve
 from core.definition.problems import dotted, place_of, translate
 from core.definition.reading import Document, Path_, leaves, read_file
@@ -30,9 +31,6 @@ from core.definition.sections import SECTIONS, TARGETS, Source, plan_sections
 from core.definition.trial import RehearsalConfig
 from core.definition.walk import Keys
 from core.errors import DefinitionError, Place, UsageError, nearest
-
-CHECKED_PER_AXIS = 1000
-"""Values of one axis that are checked when a definition is loaded; the rest when it is expanded."""
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -141,6 +139,7 @@ def _define(
         objectives=searched.objectives(config, objective, source, all_blocks),
         failures=config.failures,
         reported=config.reported,
+        gates=config.gates,
         claims=config.claims,
         rehearsal=settings,
         source=source,
@@ -149,7 +148,7 @@ def _define(
         sample=config.sample,
         needs=needs,
     )
-    _check_rows(definition)
+    check_named(definition)
     for _ in searched.probes(definition):
         pass
     return definition
@@ -305,18 +304,10 @@ def _check_star(source: Source, all_blocks: Sequence[Block]) -> None:
     """
     for block in all_blocks:
         plans = plan_sections(source, block)
-        for indices in _star(block):
+        for indices in star(block):
             for name in SECTIONS:
                 plans[name].result(plans, indices)
         read_rules(plans["resources"].result(plans, [0] * len(block.axes)).value, source.places)
-
-
-def _star(block: Block) -> Iterator[tuple[int, ...]]:
-    first = [0] * len(block.axes)
-    yield tuple(first)
-    for position, axis in enumerate(block.axes):
-        for index in range(1, min(len(axis), CHECKED_PER_AXIS)):
-            yield (*first[:position], index, *first[position + 1 :])
 
 
 def _objective(source: Source, all_blocks: Sequence[Block]) -> ObjectiveConfig:
@@ -326,30 +317,8 @@ def _objective(source: Source, all_blocks: Sequence[Block]) -> ObjectiveConfig:
         plans = plan_sections(source, block)
         objective = plans["objective"].result(plans, [0] * len(block.axes)).value
     place = place_of(source.places, ("objective", "metric"), ("objective",))
-    _require_metric("the objective", objective.metric, _measured(source, all_blocks), place)
+    require_metric("the objective", objective.metric, measured(source, all_blocks), place)
     return objective
-
-
-def _measured(source: Source, all_blocks: Sequence[Block]) -> set[str]:
-    """What metrics may be of: ``validation``, and the benchmarks that some cell is scored on."""
-    known = {"validation"}
-    for block in all_blocks:
-        plans = plan_sections(source, block)
-        for indices in _star(block):
-            known |= {benchmark.name for benchmark in plans["evaluate"].result(plans, indices).value}
-    return known
-
-
-def _require_metric(what: str, metric: str, known: set[str], place: Place | None) -> None:
-    group, slash, short = metric.partition("/")
-    if not slash or not short or group not in known:
-        raise DefinitionError(
-            f"{what} is a metric of no benchmark in `evaluate`",
-            found=metric,
-            allowed=[f"{name}/METRIC" for name in sorted(known)],
-            nearest=nearest(group, known),
-            place=place,
-        )
 
 
 def _excludes(document: Document) -> tuple[Exclude, ...]:
@@ -364,16 +333,3 @@ def _excludes(document: Document) -> tuple[Exclude, ...]:
 
         out.append(Exclude(read_conditions(rule, place), rule, place_of(document.places, path)))
     return tuple(out)
-
-
-def _check_rows(definition: SweepDefinition) -> None:
-    from core.definition.claims import read_claims
-    from core.definition.reported import read_rows
-
-    read_rows(definition)
-    read_claims(definition)
-    if definition.claims:
-        known = _measured(definition.source, definition.blocks)
-        for number, claim in enumerate(definition.claims):
-            place = place_of(definition.source.places, ("claims", number, "on"), ("claims", number))
-            _require_metric("what a claim is about", claim.on, known, place)

@@ -199,6 +199,23 @@ class NeedConfig(Section):
         return self
 
 
+GATES = ("length_bias", "ece")
+"""What a gate may be on besides a metric; see :mod:`core.analysis.sanity`."""
+
+
+class GateConfig(Section):
+    """Bounds beyond which a cell is marked "do not promote"."""
+
+    max: float | None = setting(None, unit="the value's", doc="the most that it may be")
+    min: float | None = setting(None, unit="the value's", doc="the least that it may be")
+
+    @model_validator(mode="after")
+    def _a_bound(self) -> GateConfig:
+        if self.max is None and self.min is None:
+            raise ValueError("a gate has a `max`, a `min` or both")
+        return self
+
+
 def _seeds(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return value
@@ -245,6 +262,7 @@ class DefinitionConfig(Section):
     )
     failures: FailuresConfig = setting(default_factory=FailuresConfig, doc="what follows a failure, by cause; no part of any id")
     reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
+    gates: dict[str, GateConfig] = setting({}, doc="bounds on length_bias, ece or a metric; a cell beyond one is marked: do not promote")
     claims: tuple[ClaimConfig, ...] = setting((), doc="what the study is meant to show; the report gives each a verdict")
 
 

@@ -32,7 +32,7 @@ from core.evaluation.score_table import ScoreMetadata, ScoreTable, comparable
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-LAYOUT = ("example", "id", "response", "label", "comparison", "source", "category", "media_sha", "extra")
+LAYOUT = ("example", "id", "response", "label", "comparison", "chars", "source", "category", "media_sha", "extra")
 """Columns of a ScoreTable that say which pairs there are, and to what they belong."""
 
 
@@ -47,6 +47,8 @@ class PairLayout:
         worse: [pairs] the row of the worse one.
         cluster: [pairs] the cluster that the pair belongs to, from 0.
         units: the units of each metric that has any.
+        chars: [pairs, 2] characters of the better and the worse response.
+        sources: [pairs] the data set that the example came from, where known.
     """
 
     keys: tuple[tuple[str, int], ...]
@@ -55,6 +57,8 @@ class PairLayout:
     worse: Integers
     cluster: Integers
     units: Mapping[str, Units]
+    chars: Integers
+    sources: tuple[str | None, ...]
 
 
 def pair_layout(table: ScoreTable, shown: Condensed | None = None) -> PairLayout:
@@ -83,6 +87,8 @@ def pair_layout(table: ScoreTable, shown: Condensed | None = None) -> PairLayout
         np.array([worse for _, worse in found], dtype=np.int64),
         clusters([rows["id"][row] for row in first], [rows["media_sha"][row] for row in first]),
         get(table.metadata.benchmark).units(scored) if scored else {},
+        np.array([[rows["chars"][row] for row in pair] for pair in found], dtype=np.int64).reshape(-1, 2),
+        tuple(rows["source"][row] for row in first),
     )
 
 
@@ -116,6 +122,11 @@ def credits_of(shown: Condensed, layout: PairLayout) -> Floats:
     return np.asarray(right.mean(axis=0))
 
 
+def margins_of(shown: Condensed, layout: PairLayout) -> Floats:
+    """[pairs] score of the better response less that of the worse one, the mean over the orders; NaN where one was not parsed."""
+    return np.asarray((shown.scores[:, layout.better] - shown.scores[:, layout.worse]).mean(axis=0))
+
+
 @dataclass(frozen=True)
 class Credits:
     """The credits of several tables over the same pairs.
@@ -125,12 +136,14 @@ class Credits:
         owners: [tables] who scored, such as a trial's id.
         layout: what the tables share.
         values: [tables, pairs] from 0 to 1.
+        margins: [tables, pairs] score of the better response less that of the worse one; NaN where one could not be parsed.
     """
 
     about: ScoreMetadata
     owners: tuple[str, ...]
     layout: PairLayout
     values: npt.NDArray[np.float32]
+    margins: npt.NDArray[np.float32]
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:
@@ -171,7 +184,7 @@ def collect(tables: Iterable[tuple[str, ScoreTable]]) -> list[Credits]:
     Args:
         tables: pairs of an owner and a table; read one by one, so that only the credits are kept.
     """
-    found: list[tuple[ScoreTable, PairLayout, list[str], list[npt.NDArray[np.float32]]]] = []
+    found: list[tuple[ScoreTable, PairLayout, list[str], list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]] = []
     last: tuple[pa.Table, str, PairLayout] | None = None
     for owner, table in tables:
         shown = condense(table)
@@ -180,14 +193,16 @@ def collect(tables: Iterable[tuple[str, ScoreTable]]) -> list[Credits]:
             last = (columns, table.metadata.benchmark, pair_layout(table, shown))
         layout = last[2]
         values = credits_of(shown, layout).astype(np.float32)
-        for other, shared, owners, rows in found:
+        margins = margins_of(shown, layout).astype(np.float32)
+        for other, shared, owners, rows, away in found:
             if comparable(table.metadata, other.metadata) is None and same_layout(layout, shared):
                 owners.append(owner)
                 rows.append(values)
+                away.append(margins)
                 break
         else:
-            found.append((table, layout, [owner], [values]))
-    return [Credits(table.metadata, tuple(owners), layout, np.stack(rows)) for table, layout, owners, rows in found]
+            found.append((table, layout, [owner], [values], [margins]))
+    return [Credits(table.metadata, tuple(owners), layout, np.stack(rows), np.stack(away)) for table, layout, owners, rows, away in found]
 
 
 def same_layout(a: PairLayout, b: PairLayout) -> bool:

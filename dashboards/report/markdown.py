@@ -8,6 +8,8 @@ from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
+from dashboards.report.sanity import HEADS, cells_of
+from dashboards.report.sanity import LEGEND as SANITY_LEGEND
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 
@@ -34,7 +36,15 @@ def render_markdown(report: Report) -> str:
             cells.append(escape("; ".join([*row.missing, *row.flags])))
         lines.append(_table_line(cells))
     notes = [f"- {escape(note)}" for note in (legend(report), *report.notes)]
-    return "\n".join([*lines, "", *notes, *_claims(report)]) + "\n"
+    return "\n".join([*lines, "", *notes, *_sanity(report), *_claims(report)]) + "\n"
+
+
+def _sanity(report: Report) -> list[str]:
+    if not report.sanity:
+        return []
+    lines = [_table_line(["cell", *HEADS]), _table_line(["---", "---", *["---:"] * (len(HEADS) - 1)])]
+    lines += [_table_line([escape(one.cell), *map(escape, cells_of(one))]) for one in report.sanity]
+    return ["", "### Sanity", "", *lines, "", SANITY_LEGEND]
 
 
 def _claims(report: Report) -> list[str]:

@@ -20,6 +20,8 @@ from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import claim_lines
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
+from dashboards.report.sanity import LEGEND as SANITY_LEGEND
+from dashboards.report.sanity import sanity_lines
 
 GAP = "  "
 NOTHING = "–"
@@ -80,6 +82,9 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
     lines.append(Text())
     for note in (legend(report), *report.notes):
         lines += [Text(line, QUIET) for line in textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False)]
+    if report.sanity:
+        lines += [Text(), Text("Sanity", HEAD), *(Text(_plain(line)) for line in sanity_lines(report.sanity, width))]
+        lines += [Text(line, QUIET) for line in textwrap.wrap(SANITY_LEGEND, width)]
     if report.claims:
         lines += [Text(), *map(Text, claim_lines(report.claims, width)), Text(claims_legend(len(report.claims)), QUIET)]
     return _written(lines, width, colour)

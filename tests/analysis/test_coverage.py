@@ -116,10 +116,9 @@ def rated(scores):
     """The report's marks on cells with one replicate each."""
     cells, units = scores.shape
     names = [f"c{number}" for number in range(cells)]
-    layout = PairLayout(
-        (), (), np.arange(units), np.arange(units), np.arange(units), {"acc": Units(np.arange(units), np.zeros(units, int))}
-    )
-    book = Credits(ScoreMetadata("b", "r", "h", "s"), tuple(names), layout, (scores / 100).astype(np.uint8))
+    pairs = np.arange(units)
+    layout = PairLayout((), (), pairs, pairs, pairs, {"acc": Units(pairs, np.zeros(units, int))}, np.ones((units, 2), int), ())
+    book = Credits(ScoreMetadata("b", "r", "h", "s"), tuple(names), layout, *[(scores / 100).astype(np.float32)] * 2)
     means = scores.mean(axis=1)
     best = means == means.max()
     rows = [

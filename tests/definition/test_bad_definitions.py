@@ -76,7 +76,7 @@ def test_a_misspelt_name_is_answered_with_line_and_nearest(load_text: Load, righ
     assert error.found is not None
 
 
-@pytest.mark.parametrize("key", ["search", "ensembles", "gates"])
+@pytest.mark.parametrize("key", ["search", "ensembles"])
 def test_keys_of_later_versions_are_unknown_keys(load_text: Load, key: str) -> None:
     assert key in refusal(load_text, TRIAL + f"{key}: {{}}\n").message
 

@@ -99,3 +99,20 @@ def test_sizes_come_from_the_names_of_backbones():
     definition = load(SHIPPED / "backbone.yaml", search=[SHIPPED])
     claim = resolve_claims(definition, expand(definition).cells())[1]
     assert claim["pairs"] == [["backbone=qwen2.5-vl-7b", "backbone=qwen2.5-vl-3b"], ["backbone=qwen2.5-vl-32b", "backbone=qwen2.5-vl-7b"]]
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        ("{length_bias: {}}", "`max`, a `min` or both"),
+        ("{length_bais: {max: 0.1}}", "length_bias"),
+        ("{vl_rewardbench/overall: {min: 1}}", "generated_images/METRIC"),
+        ("{ece: {max: x}}", "gates.ece.max"),
+    ],
+)
+def test_a_wrong_gate_is_refused_with_its_place(tmp_path, gate, says):
+    (tmp_path / "study.yaml").write_text(TRIAL.replace("claims:", f"gates: {gate}"), encoding="utf-8")
+    with pytest.raises(DefinitionError) as caught:
+        load(tmp_path / "study.yaml")
+    assert says in "\n".join(caught.value.lines())
+    assert str(caught.value.place).endswith("study.yaml:6")

@@ -12,7 +12,23 @@ PAGE = REFERENCE / "json.md"
 EXAMPLES: dict[str, Any] = {
     block.note.removeprefix("output: "): json.loads(block.text) for block in blocks(PAGE, "json") if block.note.startswith("output: ")
 }
-MAPS = ("counts", "ended", "scorings", "cell", "metrics", "scores", "why", "parts", "told", "chosen", "importance", "overlaps", "skipped")
+MAPS = (
+    "counts",
+    "ended",
+    "scorings",
+    "cell",
+    "metrics",
+    "scores",
+    "why",
+    "parts",
+    "told",
+    "chosen",
+    "importance",
+    "overlaps",
+    "skipped",
+    "by_length",
+    "by_source",
+)
 """Mappings whose keys are data: only their values are compared."""
 DATA = ("config", "default")
 """What may be anything."""

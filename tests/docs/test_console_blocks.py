@@ -17,7 +17,6 @@ import pytest
 from docs_pages import PAGES, Block, blocks
 
 SWEEP = Path(sys.executable).parent
-"""Commands that have commands of their own."""
 
 
 def pages_with(note: str) -> list[Path]:

@@ -120,11 +120,13 @@ class SlurmSubmitter:
         """How many workers of this shape may be queued or running at once.
 
         Raises:
-            EnvironmentFault: a trial asks for several nodes.
+            EnvironmentFault: a trial of several processes in a container.
         """
-        if shape.nodes > 1:
+        if shape.processes > 1 and self.cluster.profile.container is not None:
             raise EnvironmentFault(
-                "trials of several nodes cannot be dispatched to SLURM yet", found=f"{shape.nodes} nodes", next="set resources.nodes to 1"
+                "trials of several processes cannot run in a container yet: its srun is outside",
+                found=f"{shape.processes} processes, container in the profile {self.cluster.name}",
+                next="install rewardsweep where the nodes see it and take `container` out of the profile, or set resources.gpus to 1",
             )
         return self.workers
 
@@ -222,6 +224,7 @@ class SlurmSubmitter:
                 "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile), "warned": sbatch.warned_from(profile, shape),
                 "limit": sbatch.time_limit(profile, shape), "mounts": list(profile.mounts), "free": profile.free,
+                "step": sbatch.step(profile, shape, sys.executable),
             }  # fmt: skip
             write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
             if task:

@@ -48,7 +48,7 @@ def default_workers(shape: Shape) -> int:
     """Workers of a shape that this machine holds at once: by GPUs where the shape asks for some, else by cores."""
     if shape.gpus:
         return gpus_here() // shape.gpus
-    return max(1, cores_here() // (shape.cpus or 1))
+    return max(1, cores_here() // (shape.cpus or shape.processes))
 
 
 class LocalScheduler:

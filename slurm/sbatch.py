@@ -2,7 +2,12 @@
 
 submitit writes the text; what it is told stands here. Each array task is one srun step with one task, the worker. The script
 itself stays outside a container. SLURM's warning (``--signal=USR2@LEAD``, without ``B:``) therefore goes to the step: to the
-worker and its child. Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
+worker and its child.
+
+Where a trial has several ranks, the worker is the batch script itself, on the first node, and each attempt is an srun step
+(:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on.
+
+Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from core.definition.plan import Shape
 from slurm.profile import Container, Profile
 
 ENTRY = "slurm.start_array"
+RANK = "slurm.start_rank"
 RESOLUTION_SECONDS = 60.0
 """SLURM may warn of the time limit this much earlier than it was asked to (sbatch's manual, ``--signal``)."""
 
@@ -38,6 +44,31 @@ def cpus(profile: Profile, shape: Shape) -> int:
     return shape.cpus or profile.cpus
 
 
+def cpus_per_rank(profile: Profile, shape: Shape) -> int:
+    """Cores of each process."""
+    return math.ceil(cpus(profile, shape) / shape.processes)
+
+
+def step(profile: Profile, shape: Shape, python: str) -> list[str]:
+    """The command that starts the ranks of one attempt; the attempt's folder follows. Empty for a shape of one rank.
+
+    ``--exact``: a step takes what it needs and no more. One rank that fails ends all.
+    """
+    if shape.processes == 1:
+        return []
+    return [
+        "srun", "--exact", "--kill-on-bad-exit=1", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.processes}",
+        f"--ntasks-per-node={shape.processes // shape.nodes}", f"--cpus-per-task={cpus_per_rank(profile, shape)}",
+        *([f"--gres={_gres(profile, shape)}"] if shape.gpus else []), python, "-u", "-m", RANK,
+    ]  # fmt: skip
+
+
+def _gres(profile: Profile, shape: Shape) -> str:
+    """GPUs of each node."""
+    gpu_type = shape.gpu_type or profile.gpu_type
+    return ":".join(["gpu", *([gpu_type] if gpu_type else []), str(shape.gpus // shape.nodes)])
+
+
 def requeues(profile: Profile) -> bool:
     """Whether SLURM may restart the jobs by itself."""
     return "requeue" in profile.sbatch and profile.sbatch["requeue"] != "false"
@@ -50,7 +81,7 @@ def parameters(
 
     Args:
         profile: the cluster.
-        shape: of one rank.
+        shape: of a trial.
         name: of the job, by which it is found again.
         root: the folder that the workers start in.
         environment: variables that the worker needs; the profile's own come first.
@@ -61,8 +92,10 @@ def parameters(
     more["chdir"] = str(root)
     if without:
         more["exclude"] = ",".join([*([str(more["exclude"])] if "exclude" in more else []), *without])
-    gpu_type = shape.gpu_type or profile.gpu_type
     memory = shape.memory or profile.memory
+    several = shape.processes > 1
+    if several:
+        more["signal"] = f"B:USR2@{round(profile.signal_lead)}"
     found = {
         "job_name": name,
         "partition": profile.partition,
@@ -70,16 +103,17 @@ def parameters(
         "qos": profile.qos,
         "constraint": profile.constraint,
         "time": round(time_limit(profile, shape) / 60),
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": cpus(profile, shape),
-        "mem": f"{round(memory * 1024)}M" if memory else None,
-        "gres": ":".join(["gpu", *([gpu_type] if gpu_type else []), str(shape.gpus)]) if shape.gpus else None,
+        "nodes": shape.nodes,
+        "ntasks_per_node": shape.processes // shape.nodes,
+        "cpus_per_task": cpus_per_rank(profile, shape),
+        "mem": f"{round(memory * 1024 / shape.nodes)}M" if memory else None,
+        "gres": _gres(profile, shape) if shape.gpus else None,
         "signal_delay_s": round(profile.signal_lead),
         "array_parallelism": profile.limits.workers,
         "stderr_to_stdout": True,
         "setup": _setup(profile, environment),
         # since SLURM 22.05 a step does not inherit the cores of its job
+        "use_srun": not several,
         "srun_args": [f"--cpus-per-task={cpus(profile, shape)}", *_pyxis(profile.container)],
         "additional_parameters": more,
     }
@@ -104,6 +138,8 @@ def _pyxis(container: Container | None) -> list[str]:
 def command(profile: Profile, shape: Shape, python: str, folder: Path) -> str:
     """What each task of the array runs; ``folder`` is the job folder of its first task."""
     container = profile.container
+    if shape.processes > 1:  # the batch script becomes the worker: a shell would hold SLURM's warning back until it ends
+        return "exec " + shlex.join([python, "-u", "-m", ENTRY, str(folder)])
     words = [python if container is None else container.python, "-u", "-m", ENTRY, str(folder)]
     if container is not None and container.engine == "apptainer":
         binds = [word for mount in container.mounts for word in ("--bind", mount)]

@@ -12,6 +12,7 @@ def start_worker(folder: str) -> None:
 
     record = json.loads((Path(folder) / "job.json").read_text(encoding="utf-8"))
     # set here, before anything imports torch: submitit takes numbers only, and these may be names
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(record["gpus"])
+    if "array" not in record:  # SLURM has said itself which ones a job may use
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(record["gpus"])
     module, _, function = record["entry"].partition(":")
     getattr(importlib.import_module(module), function)(folder)

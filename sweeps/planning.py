@@ -16,6 +16,7 @@ from core.definition import SweepDefinition, expand, find, load, searched
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, IntegrityError, SweepError, UsageError
+from core.training.memory import Memory, estimate
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Workspace
@@ -355,6 +356,22 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "rehearsal": plan.definition.rehearsal is not None,
         "counts": plan.counts,
         "shapes": [{"shape": shape.key, **asdict(shape), "trials": n} for shape, n in plan.shapes.items()],
+        "memory": [
+            {
+                "backbone": group.backbone,
+                "shape": group.shape.key,
+                "trials": group.trials,
+                "ranks": group.memory.ranks,
+                "layout": group.memory.layout.name,
+                "states_gib": round(group.memory.states, 3),
+                "buffers_gib": round(group.memory.buffers, 3),
+                "host_gib": round(group.memory.host, 3),
+                "activations_gib_per_1k_tokens": round(group.memory.activations, 3),
+                "gpu_gib": group.memory.gpu,
+                "room_tokens": group.memory.room,
+            }
+            for group in memory(plan)
+        ],
         "search": None if plan.search is None else search_words.plan_json(plan.definition, plan.search),
         "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
         "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],
@@ -390,6 +407,36 @@ def cost(planned: PlannedTrial) -> dict[str, Any] | None:
 def _shown(planned: PlannedTrial, action: TrialAction) -> dict[str, Any]:
     about = {"id": planned.id, "cell": dict(planned.cell), "seed": planned.seed, "action": action}
     return about | {"needs": list(planned.needs.values()), "waits": planned.waits}
+
+
+@dataclass(frozen=True)
+class MemoryGroup:
+    """Trials that need the same memory: of one backbone, one shape and one layout."""
+
+    backbone: str
+    shape: Shape
+    memory: Memory
+    trials: int
+
+
+def memory(plan: Plan) -> list[MemoryGroup]:
+    """Memory of one GPU by backbone, shape and layout; trials of a backbone of unknown size are left out.
+
+    A rehearsal's models are tiny: it has none.
+    """
+    if plan.definition.rehearsal is not None:
+        return []
+    known: dict[str, Memory | None] = {}
+    found: Counter[tuple[str, Shape, Memory]] = Counter()
+    for planned, _ in plan.trials:
+        parts = [planned.config["backbone"], planned.config["train"], planned.config["execution"], planned.shape.key]
+        key = json.dumps(parts, sort_keys=True)
+        if key not in known:
+            known[key] = estimate(TrialConfig.model_validate(dict(planned.config)), planned.shape)
+        need = known[key]
+        if need is not None:
+            found[(planned.config["backbone"]["name"], planned.shape, need)] += 1
+    return [MemoryGroup(backbone, shape, need, count) for (backbone, shape, need), count in found.items()]
 
 
 def flags_of(existing: Existing, status: TrialStatus) -> list[str]:

@@ -34,7 +34,7 @@ def run_here(
     another trial, and nobody asked to keep it.
 
     Raises:
-        UsageError: more than one cell is left; it names the axes.
+        UsageError: more than one cell is left (it names the axes), or a debugger is asked for in several processes.
     """
     definition = planning.read(name, overrides, rehearse, real_data)
     plan = planning.make(definition, planning.workspace_if_any(root))
@@ -45,6 +45,11 @@ def run_here(
             found=planned.waits or ", ".join(target for target in planned.needs.values() if target.startswith("trial:")),
             next=f"sweep launch {name}, which runs what it needs first",
         )
+    if pdb and planned.shape.processes > 1:
+        raise UsageError(
+            "a debugger works in one process, and this trial has several", found=f"{planned.shape.processes} processes",
+            next="add resources.gpus=1 (without GPUs: leave execution.ranks out)",
+        )  # fmt: skip
     planning.require(replace(plan, missing=tuple(planning.missing(definition, [(planned, "new")]))))
     planned = planning.with_revisions(definition, [planned])[0]
     if steps is not None:

@@ -19,7 +19,8 @@ def main(folder: str) -> None:
 
     orders, workspace = Orders.read(Path(folder))
     print(json.dumps(describe(orders)), flush=True)
-    warm()
+    if not orders.step:  # where ranks are a step of the scheduler, each of them imports for itself
+        warm(orders.device, orders.shape.processes)
 
     def between() -> None:
         # a process of its own: the warm parent stays a safe thing to fork

@@ -28,7 +28,7 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     "comm_timeout": re.compile(
         r"Watchdog caught collective operation timeout|collective operation timeout|NCCL (?:error|timeout)|ncclRemoteError|ncclSystemError|"
         r"DistBackendError|DistNetworkError|DistStoreError|Timed out waiting \d+ms for (?:recv|send)|Connection closed by peer|"
-        r"Application timeout caused pair closure",
+        r"Application timeout caused pair closure|gloo/transport/",
         re.IGNORECASE,
     ),
     "disk_quota": re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE),

@@ -1,7 +1,8 @@
 """What the next attempt of a trial does differently, from its attempts alone. Pure.
 
 After ``cuda_oom`` the next attempt goes one rung down the ladder of execution settings that need less memory: the micro-batch
-is halved until it is one pair, then activations are recomputed. The effective batch, the order of the data and the id stay as
+is halved until it is one pair, then activations are recomputed, then weights are divided among the ranks (ZeRO-3), then states move to the
+host's memory. The effective batch, the order of the data and the id stay as
 they are. A setting that helped once is kept by all later attempts. A rung whose setting an attempt did not record is passed
 over, so that the ladder grows with the settings.
 
@@ -39,6 +40,8 @@ class Rung:
 LADDER = (
     Rung("micro_batch", lambda size: size // 2 or None, "micro_batch_halved"),
     Rung("activation_checkpointing", lambda on: None if on else True, "activations_recomputed"),
+    Rung("zero", {0: 3, 1: 3, 2: 3}.get, "weights_divided"),
+    Rung("offload", {"none": "optimizer", "optimizer": "all"}.get, "offloaded"),
 )
 """From the cheapest to the dearest."""
 

@@ -10,6 +10,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -193,15 +194,46 @@ class Expansion:
         return {name: fixed[name] if name in fixed else visit.results[name].dump for name in TrialConfig.model_fields}
 
     def _shape(self, visit: Visit) -> tuple[Shape, Shape]:
-        if self.definition.rehearsal is not None:
-            return Shape(), Shape()
-        result = visit.results["resources"]
+        result, settings = visit.results["resources"], self.definition.rehearsal
         labels = visit.labels() if visit.block.has_labels else {}
         matching = tuple(all_hold(rule, visit.get, labels) for rule in read_rules(result.value, self.definition.source.places))
-        key = (result.other, matching)
+        ranks = visit.results["execution"].value.ranks
+        batch = visit.results["train"].value.batch if settings is None else settings.batch
+        key = (result.other, matching, ranks, batch)
         if key not in self._shapes:
-            self._shapes[key] = shape(result.value, matching)
+            trial, score = shape(result.value, matching)
+            if settings is not None:  # a rehearsal asks for no GPU; its processes may be several, and on several nodes
+                trial, score = Shape(nodes=min(trial.nodes, ranks or 1)), Shape()
+            trial = replace(trial, ranks=ranks)
+            self._check_ranks(visit, trial, batch)
+            self._shapes[key] = trial, score
         return self._shapes[key]
+
+    def _check_ranks(self, visit: Visit, shape: Shape, batch: int) -> None:
+        """Refuse a shape whose processes cannot share nodes, GPUs and the effective batch evenly.
+
+        Raises:
+            DefinitionError: with the numbers that would do.
+        """
+        places, ranks = self.definition.source.places, shape.processes
+        where = place_of(places, ("trial", "execution", "ranks")) if shape.ranks else place_of(places, ("resources", "gpus"))
+        if shape.gpus and ranks != shape.gpus:
+            raise DefinitionError(
+                f"execution.ranks is {ranks}, and a trial with GPUs has one process per GPU",
+                found=f"resources.gpus: {shape.gpus}", allowed=f"{shape.gpus}, or no execution.ranks", place=where,
+            )  # fmt: skip
+        if ranks % shape.nodes:
+            raise DefinitionError(
+                f"{ranks} processes cannot stand evenly on {shape.nodes} nodes",
+                found=show(visit.coordinates()), allowed=f"a multiple of {shape.nodes}", place=where,
+            )  # fmt: skip
+        if batch % ranks:
+            near = [n for n in range(1, batch + 1) if batch % n == 0 and n % shape.nodes == 0] or [1]
+            raise DefinitionError(
+                f"an effective batch of {batch} pairs cannot be shared evenly by {ranks} processes",
+                found=show(visit.coordinates()), allowed=[str(n) for n in near], nearest=str(min(near, key=lambda n: abs(n - ranks))),
+                place=where, next=f"ask for another number of processes (resources.gpus), or make train.batch a multiple of {ranks}",
+            )  # fmt: skip
 
     def _contradiction(self, visit: Visit) -> DefinitionError:
         results, cell = dict(visit.results), visit.coordinates()

@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shape:
-    """Resources of one trial. ``memory`` in GiB, ``time`` in seconds; ``None`` leaves them to the cluster profile."""
+    """Resources of one trial. ``memory`` in GiB, ``time`` in seconds; ``None`` leaves them to the cluster profile.
+
+    ``ranks`` is the number of processes where it is asked for; see :attr:`processes`.
+    """
 
     nodes: int = 1
     gpus: int = 0
@@ -18,11 +21,18 @@ class Shape:
     cpus: int | None = None
     memory: float | None = None
     time: float | None = None
+    ranks: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """Processes of a trial: one per GPU, or as many as are asked for where there is none."""
+        return self.ranks or max(1, self.gpus)
 
     @property
     def key(self) -> str:
         """A short name, equal for equal shapes: ``1n8g`` or ``1n8g-h100-64G-3600s``."""
         parts = [f"{self.nodes}n{self.gpus}g"]
+        parts += [f"{self.ranks}r"] if self.ranks else []
         parts += [str(self.gpu_type)] if self.gpu_type else []
         parts += [f"{self.cpus}c"] if self.cpus else []
         parts += [f"{self.memory:g}G"] if self.memory else []

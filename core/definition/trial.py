@@ -17,6 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from core import registry
 from core.definition.fields import Section, execution, identity, place
 from core.definition.mixtures import spread
+from core.definition.size import Size
 
 PAPER = "BaseReward, arXiv 2509.16127"
 CRITIC_RECIPE = "the paper is silent; MM-RLHF's critic_reward_7b.sh, by the same authors"
@@ -77,6 +78,9 @@ class BackboneConfig(Section):
 
     HUB: ClassVar[Mapping[str, str]] = {}
     """Repository on the hub of each member; a member without one must be in a local folder."""
+
+    SIZES: ClassVar[Mapping[str, Size]] = {}
+    """Size of each member, from which a plan estimates memory and chooses how to divide the model; none where it is unknown."""
 
     READS: ClassVar[tuple[str, ...]] = ("text", "image", "video")
     """What the backbone can read."""
@@ -286,6 +290,24 @@ class EarlyStopConfig(Section):
     min_delta: float = identity(0.0, ge=0, doc="smallest change that counts as an improvement")
 
 
+class LoraConfig(Section):
+    """Low-rank adapters: the language model stays as it is, and small matrices beside its linear layers are trained."""
+
+    rank: int = identity(16, ge=1, doc="rank of the adapters", source="the paper trains all weights; peft's examples")
+    alpha: float = identity(32.0, gt=0, doc="the adapters count alpha / rank times", source="the same")
+    dropout: float = identity(0.0, ge=0, lt=1, doc="dropout before the adapters", source="peft's default")
+    targets: tuple[str, ...] = identity(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        min_length=1,
+        doc="linear layers of the language model that get one, by the last part of their names",
+        source="QLoRA, arXiv 2305.14314, section 4: all linear layers",
+    )
+
+    def canonical(self) -> Self:
+        """The layers have no order."""
+        return self.model_copy(update={"targets": tuple(sorted(set(self.targets)))})
+
+
 BUDGETS = ("epochs", "steps", "pairs", "tokens")
 """Exactly one of these sets how long training lasts; in a later layer of the definition one replaces another."""
 
@@ -313,6 +335,9 @@ class TrainConfig(Section):
         doc="parts that are not trained (the head always is)",
         source=CRITIC_RECIPE + ": projector and language model are tuned, vision is frozen",
     )
+    lora: LoraConfig | None = identity(
+        None, absent=None, doc="train low-rank adapters in place of the language model's weights: {rank, alpha, dropout, targets}"
+    )
     select: Literal["last", "best"] = identity("last", doc="which weights are kept (set by `checkpoint.select`)")
     early_stop: EarlyStopConfig | None = identity(None, doc="stop when validation no longer improves")
     validate_every: float | None = identity(
@@ -331,10 +356,16 @@ class TrainConfig(Section):
         return self
 
     def canonical(self) -> Self:
-        """The frozen parts have no order, and the time between validations counts only where it decides the result."""
+        """The frozen parts have no order, adapters freeze the language model, and the time between validations counts only where it
+        decides the result."""
         decides = self.early_stop is not None or self.select == "best"
+        frozen = {*self.freeze, *(("language",) if self.lora is not None else ())}
         return self.model_copy(
-            update={"freeze": tuple(sorted(set(self.freeze))), "validate_every": self.validate_every if decides else None}
+            update={
+                "freeze": tuple(sorted(frozen)),
+                "lora": None if self.lora is None else self.lora.canonical(),
+                "validate_every": self.validate_every if decides else None,
+            }
         )
 
 
@@ -372,6 +403,16 @@ class ExecutionConfig(Section):
     micro_batch: int | None = execution(
         None, ge=1, unit="pairs", doc="pairs in one forward pass; null takes 8, or the whole batch if smaller"
     )
+    ranks: int | None = execution(
+        None, ge=1, unit="processes", doc="processes of a trial, which divide each batch; null: one per GPU (without GPUs: one)"
+    )
+    zero: Literal["auto", 0, 1, 2, 3] = execution(
+        "auto",
+        doc="DeepSpeed's ZeRO stage; auto: none for one process that fits on its GPU, else the first of 2, 3 and 3 with offload that fits",
+    )
+    offload: Literal["auto", "none", "optimizer", "all"] = execution(
+        "auto", doc="what lies in the host's memory: nothing, the optimiser's states, or all states (ZeRO-3); auto: what must"
+    )
     activation_checkpointing: bool = execution(False, doc="recompute activations in the backward pass to save memory")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = execution("sdpa", doc="attention implementation of transformers")
     threads: int | None = execution(None, ge=1, unit="threads", doc="CPU threads of a trial; null takes them from the shape")
@@ -387,6 +428,19 @@ class ExecutionConfig(Section):
     checkpoint_after: Literal["weights", "resume"] = execution(
         "weights", doc="what stays at the end: the weights alone, or the resume state too (set by `checkpoint.after`)"
     )
+
+    @field_validator("zero", mode="before")
+    @classmethod
+    def _stage(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+    @model_validator(mode="after")
+    def _offload_fits(self) -> ExecutionConfig:
+        if self.offload == "all" and self.zero not in ("auto", 3):
+            raise ValueError(f"offload: all needs zero: 3, which divides the weights (found zero: {self.zero})")
+        if self.offload == "optimizer" and self.zero == 0:
+            raise ValueError("offload: optimizer needs zero: 1, 2 or 3, which divide the optimiser's states (found zero: 0)")
+        return self
 
 
 class AnnotateConfig(Section):
@@ -428,7 +482,11 @@ class TrialConfig(Section):
     @property
     def micro_batch(self) -> int:
         """Pairs in one forward pass, as the trial really uses them."""
-        return min(self.execution.micro_batch or DEFAULT_MICRO_BATCH, self.effective().train.batch)
+        return self.micro_batch_of(1)
+
+    def micro_batch_of(self, ranks: int) -> int:
+        """Pairs in one forward pass of each of so many processes."""
+        return min(self.execution.micro_batch or DEFAULT_MICRO_BATCH, self.effective().train.batch // ranks)
 
     def effective(self) -> TrialConfig:
         """The configuration that training really follows: in a rehearsal with the rehearsal's budget, batch and learning rate."""

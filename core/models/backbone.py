@@ -8,7 +8,7 @@ hidden states. The media of an example are encoded once, however many responses 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -93,7 +93,8 @@ class Batch:
         response_start: ``[rows]``, index of the first response token.
         response_end: ``[rows]``, index after the last one.
         written: ``[rows]``, how many of the last response tokens are text that the model learns to write.
-        images: ``[patches, values]`` of all images, each once; ``None`` without images.
+        images: ``[patches, values]`` of all images, each once; ``None`` without images. With an empty ``image_use`` they stand in no
+            row, and are computed for the sake of the other ranks alone.
         image_grid: ``[images, 3]``.
         image_use: the image of each image place, row by row: indices into ``image_grid``.
         videos: like ``images``; ``video_grid`` and ``video_use`` likewise.
@@ -152,9 +153,17 @@ class Backbone(nn.Module, ABC):
             TrialFailed: ``data_error`` with file and row: a medium cannot be read, or a response does not fit.
         """
 
+    def towers(self, media: Collection[str]) -> frozenset[str]:
+        """The kinds of places in a batch (``image``, ``video``) that examples with these kinds of media have."""
+        return frozenset(media)
+
     @abstractmethod
-    def collate(self, examples: Sequence[Encoded]) -> Batch:
-        """Join examples into rows."""
+    def collate(self, examples: Sequence[Encoded], towers: Collection[str] = ()) -> Batch:
+        """Join examples into rows.
+
+        ``towers``: kinds of places for which a medium is computed even where the examples have none, and counts for nothing: ranks
+        that divide a model make the same calls, so that none waits for another in a tower that it does not need.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
@@ -165,9 +174,20 @@ class Backbone(nn.Module, ABC):
         """The parameters of one part of the model."""
 
     @abstractmethod
+    def language(self) -> nn.Module:
+        """The language model: where adapters stand."""
+
+    @abstractmethod
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass from now on."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write all but the weights: configuration, tokenizer, image processor."""
+
+
+def counted_for_nothing(hidden: Tensor, unused: Sequence[Tensor]) -> Tensor:
+    """The hidden states as they are, with features that stand in no row in their graph: what made them gets the gradient zero."""
+    for feature in unused:
+        hidden = hidden + 0.0 * feature.sum()
+    return hidden

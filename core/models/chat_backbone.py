@@ -10,18 +10,21 @@ missing or of another shape, places without pixels, types that disagree with the
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from core.data.examples import Media, PreferenceExample
@@ -161,6 +164,11 @@ class ChatBackbone(Backbone):
         if self.processor is not None:
             self.processor.save_pretrained(str(folder))
 
+    def language(self) -> nn.Module:
+        """The language model; a model that reads text alone is one."""
+        found: nn.Module = getattr(self.model, "language_model", self.model)
+        return found
+
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass."""
         self.model.activation_checkpointing_enable({"use_reentrant": False})
@@ -187,6 +195,10 @@ class ChatBackbone(Backbone):
     def seen(self, batch: Batch) -> dict[str, Any]:
         """What the vision tower sees of a batch, as keywords of the model; nothing for a model that reads text alone."""
         return {}
+
+    def idle(self, batch: Batch) -> list[Tensor]:
+        """What the vision tower makes of media that stand in no row; computed before :meth:`seen`, so that all ranks call it in turn."""
+        return []
 
     def axes(self, positions: Tensor) -> Tensor:
         """Positions ``[3, rows, length]`` as the model takes them."""
@@ -285,7 +297,15 @@ class ChatBackbone(Backbone):
         positions = self.positions(ids, types, media)
         return Encoded(ids, types, positions, tuple(np.array(text, dtype=np.int64) for text in texts), media, tuple(written))
 
-    def collate(self, examples: Sequence[Encoded]) -> Batch:
+    def blank(self, kind: str) -> Patches:
+        """The smallest medium that the vision tower takes, for a batch that has none and must make the same calls as others."""
+        picture = io.BytesIO()
+        Image.new("RGB", (56, 56)).save(picture, "PNG")
+        limits = Limits(max_length=0, min_pixels=28 * 28, max_pixels=56 * 56)
+        patches = self.patches(Media("image", data=picture.getvalue()), limits)
+        return replace(patches, kind="video" if kind == "video" else "image")
+
+    def collate(self, examples: Sequence[Encoded], towers: Collection[str] = ()) -> Batch:
         """See :meth:`Backbone.collate`."""
         lengths = [len(item.prompt) + len(answer) for item in examples for answer in item.responses]
         rows, longest = len(lengths), max(lengths)
@@ -317,8 +337,8 @@ class ChatBackbone(Backbone):
             written += item.written or [0] * len(item.responses)
             for medium in item.media:
                 seen[medium.kind] += 1
-        images, image_grid = _join(examples, "image")
-        videos, video_grid = _join(examples, "video")
+        images, image_grid = self._media(examples, "image", towers)
+        videos, video_grid = self._media(examples, "video", towers)
         batch = Batch(
             ids=torch.from_numpy(ids),
             types=torch.from_numpy(types),
@@ -339,6 +359,15 @@ class ChatBackbone(Backbone):
         self.check(batch)
         return batch
 
+    def _media(self, examples: Sequence[Encoded], kind: str, towers: Collection[str]) -> tuple[Tensor | None, Tensor | None]:
+        """Pixels and grids of all media of one kind, each once."""
+        found = [item for item in itertools.chain.from_iterable(example.media for example in examples) if item.kind == kind]
+        if not found and kind in towers:
+            found = [self.blank(kind)]
+        if not found:
+            return None, None
+        return torch.from_numpy(np.concatenate([item.pixels for item in found])), torch.tensor([item.grid for item in found])
+
     def check(self, batch: Batch) -> None:
         """Refuse a batch from which the model would silently compute something else.
 
@@ -357,7 +386,7 @@ class ChatBackbone(Backbone):
             places = batch.types == number
             if f"{kind}_pad" in self.chat.control and not torch.equal(places, batch.ids == self.chat.control[f"{kind}_pad"]):
                 raise ValueError(f"token types and {kind} places disagree")
-            if bool(places.any()) != (pixels is not None and len(use) > 0):
+            if bool(places.any()) != bool(use) or (use and pixels is None):
                 raise ValueError(f"the rows have {kind} places but no {kind} reaches the model, or the other way round")
 
 
@@ -384,11 +413,3 @@ def read_language_weight(folder: Path) -> Tensor:
         found=f"{folder} without lm_head.weight",
         allowed="a model that writes, for paradigms that write; or paradigm: naive",
     )
-
-
-def _join(examples: Sequence[Encoded], kind: str) -> tuple[Tensor | None, Tensor | None]:
-    """Pixels and grids of all media of one kind, each once."""
-    found = [item for item in itertools.chain.from_iterable(example.media for example in examples) if item.kind == kind]
-    if not found:
-        return None, None
-    return torch.from_numpy(np.concatenate([item.pixels for item in found])), torch.tensor([item.grid for item in found])

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 from core.data.truth import generated_texts
 from core.definition.fields import identity
 from core.definition.trial import PAPER, BackboneConfig, HeadConfig, ParadigmConfig
+from core.models import sizes
 from core.registry import register
 
 PROMPTS = Path(__file__).parent / "prompts"
@@ -159,6 +160,7 @@ class Qwen25VLConfig(BackboneConfig):
     """A member of the Qwen2.5-VL family."""
 
     HUB: ClassVar = {f"qwen2.5-vl-{size}": f"Qwen/Qwen2.5-VL-{size.upper()}-Instruct" for size in ("3b", "7b", "32b", "72b")}
+    SIZES: ClassVar = sizes.QWEN25_VL
 
     name: Literal["qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-32b", "qwen2.5-vl-72b"] = identity(doc="the member of the family")
 
@@ -167,6 +169,7 @@ class Qwen2VLConfig(BackboneConfig):
     """A member of the Qwen2-VL family."""
 
     HUB: ClassVar = {f"qwen2-vl-{size}": f"Qwen/Qwen2-VL-{size.upper()}-Instruct" for size in ("2b", "7b")}
+    SIZES: ClassVar = sizes.QWEN2_VL
 
     name: Literal["qwen2-vl-2b", "qwen2-vl-7b"] = identity(doc="the member of the family")
 
@@ -175,6 +178,7 @@ class Qwen3VLConfig(BackboneConfig):
     """A member of the Qwen3-VL family."""
 
     HUB: ClassVar = {f"qwen3-vl-{size}": f"Qwen/Qwen3-VL-{size.upper()}-Instruct" for size in ("2b", "4b", "8b", "32b")}
+    SIZES: ClassVar = sizes.QWEN3_VL
 
     name: Literal["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b"] = identity(doc="the member of the family")
 
@@ -186,6 +190,7 @@ class InternVLConfig(BackboneConfig):
     """
 
     HUB: ClassVar = {f"internvl3-{size}": f"OpenGVLab/InternVL3-{size.upper()}-hf" for size in ("1b", "2b", "8b")}
+    SIZES: ClassVar = sizes.INTERNVL
 
     name: Literal["internvl2-8b", "internvl3-1b", "internvl3-2b", "internvl3-8b"] = identity(doc="the member of the family")
 
@@ -194,6 +199,7 @@ class QwenTextConfig(BackboneConfig):
     """Qwen2.5-7B or Qwen3-8B, which read text alone: examples with media are refused."""
 
     HUB: ClassVar = {"qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct", "qwen3-8b": "Qwen/Qwen3-8B"}
+    SIZES: ClassVar = sizes.QWEN_TEXT
     READS: ClassVar = ("text",)
 
     name: Literal["qwen2.5-7b", "qwen3-8b"] = identity(doc="the language model")

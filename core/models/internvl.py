@@ -9,6 +9,7 @@ converted once, as transformers' ``convert_internvl_weights_to_hf.py`` does for 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from core.data.examples import Media
 from core.data.media import MediaError, load_frames, load_image
-from core.models.backbone import Batch, Limits, Part, Patches
+from core.models.backbone import Batch, Limits, Part, Patches, counted_for_nothing
 from core.models.chat import TURNS, Dialect
 from core.models.chat_backbone import ChatBackbone
 from core.models.twin import MAX_PIXELS, VISION_WIDTH, text_shape
@@ -88,6 +89,10 @@ class InternVL(ChatBackbone):
         parts = {"vision": self.model.vision_tower, "merger": self.model.multi_modal_projector, "language": self.model.language_model}
         return list(parts[name].parameters())
 
+    def towers(self, media: Collection[str]) -> frozenset[str]:
+        """The model knows images alone: the frames of a video are some."""
+        return frozenset({"image"} if media else ())
+
     def tiles(self, limits: Limits) -> tuple[int, int]:
         """Fewest and most tiles of an image."""
         area = self.tile**2
@@ -142,15 +147,22 @@ class InternVL(ChatBackbone):
         """See :meth:`Backbone.forward`; the vision tower runs once per tile, whatever the number of responses."""
         if not batch.ids.is_cuda:  # on a GPU these comparisons would wait for the device; `collate` has made them
             self.check(batch)
+        unused = self.idle(batch)
         # No mask: rows are padded on the right, and the language model builds its own causal mask where its attention needs one.
         hidden: Tensor = self.model(input_ids=batch.ids, use_cache=False, **self.seen(batch)).last_hidden_state
-        return hidden
+        return counted_for_nothing(hidden, unused)
 
     def seen(self, batch: Batch) -> dict[str, Any]:
         """See :meth:`ChatBackbone.seen`."""
         media: dict[str, Any] = {}
-        if batch.images is not None and batch.image_grid is not None:
+        if batch.images is not None and batch.image_grid is not None and batch.image_use:
             seen = self.model.get_image_features(batch.images, return_dict=True).pooler_output
             each = seen.split(batch.image_grid[:, 0].tolist())
             media["image"] = BaseModelOutputWithPooling(pooler_output=torch.cat([each[index] for index in batch.image_use]))
         return {"mm_encoder_outputs": media}
+
+    def idle(self, batch: Batch) -> list[Tensor]:
+        """See :meth:`ChatBackbone.idle`."""
+        if batch.images is None or batch.image_use:
+            return []
+        return [self.model.get_image_features(batch.images, return_dict=True).pooler_output]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
     from core.models.reward_model import RewardModel
 
 
-@dataclass(frozen=True)
-class Readout:
-    """What one forward pass gives.
+class Readout(NamedTuple):
+    """What one forward pass gives: a tuple, so that a library that divides the model finds the tensors in it.
 
     Attributes:
         rewards: in fp32; while training ``[2 * pairs]``, preferred and other response in turn, otherwise ``[rows]``.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
 from transformers import Qwen3VLConfig, Qwen3VLModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
@@ -59,6 +60,10 @@ class Qwen3VL(QwenVL):
 
     def mask(self, batch: Batch) -> None:
         """None: the model builds its own causal mask where its attention needs one."""
+
+    def values(self, seen: Any) -> list[Tensor]:
+        """The features of all depths."""
+        return [*seen.pooler_output, *(feature for layer in seen.deepstack_features for feature in layer)]
 
     def repeat(self, seen: Any, use: Sequence[int]) -> Any:
         """The features of each medium, of all depths, once per place in which it stands."""

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from core.data.examples import Media
 from core.data.media import MediaError, load_frames, load_image
-from core.models.backbone import Batch, Limits, Part, Patches
+from core.models.backbone import Batch, Limits, Part, Patches, counted_for_nothing
 from core.models.chat import SYSTEM, TURNS, Dialect
 from core.models.chat_backbone import ChatBackbone
 from core.models.twin import MAX_PIXELS
@@ -142,6 +142,7 @@ class QwenVL(ChatBackbone):
         """See :meth:`Backbone.forward`; the vision tower runs once per medium, whatever the number of responses."""
         if not batch.ids.is_cuda:  # on a GPU these comparisons would wait for the device; `collate` has made them
             self.check(batch)
+        unused = self.idle(batch)
         hidden: Tensor = self.model(
             input_ids=batch.ids,
             attention_mask=self.mask(batch),
@@ -149,18 +150,27 @@ class QwenVL(ChatBackbone):
             use_cache=False,
             **self.seen(batch),
         ).last_hidden_state
-        return hidden
+        return counted_for_nothing(hidden, unused)
 
     def seen(self, batch: Batch) -> dict[str, Any]:
         """See :meth:`ChatBackbone.seen`."""
         media: dict[str, Any] = {}
-        if batch.images is not None:
+        if batch.images is not None and batch.image_use:
             seen = self.model.get_image_features(batch.images, batch.image_grid, return_dict=True)
             media["image"] = self.repeat(seen, batch.image_use)
-        if batch.videos is not None:
+        if batch.videos is not None and batch.video_use:
             seen = self.model.get_video_features(batch.videos, batch.video_grid, return_dict=True)
             media["video"] = self.repeat(seen, batch.video_use)
         return {"mm_token_type_ids": batch.types, "mm_encoder_outputs": media}
+
+    def idle(self, batch: Batch) -> list[Tensor]:
+        """See :meth:`ChatBackbone.idle`."""
+        found: list[Tensor] = []
+        if batch.images is not None and not batch.image_use:
+            found += self.values(self.model.get_image_features(batch.images, batch.image_grid, return_dict=True))
+        if batch.videos is not None and not batch.video_use:
+            found += self.values(self.model.get_video_features(batch.videos, batch.video_grid, return_dict=True))
+        return found
 
     def axes(self, positions: Tensor) -> Tensor:
         """Time, height and width."""
@@ -174,6 +184,10 @@ class QwenVL(ChatBackbone):
         """
         eager = self.text_config._attn_implementation == "eager"
         return batch.mask if eager else {"full_attention": None, "sliding_attention": None}
+
+    def values(self, seen: Any) -> list[Tensor]:
+        """All that the vision tower hands to the language model."""
+        return list(seen.pooler_output)
 
     def repeat(self, seen: Any, use: Sequence[int]) -> Any:
         """The features of each medium once per place in which it stands."""

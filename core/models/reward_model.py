@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from core import registry
 from core.data.examples import PreferenceExample
@@ -27,6 +27,7 @@ from core.errors import DefinitionError, EnvironmentFault, IntegrityError
 from core.models.backbone import Backbone, Batch, Encoded, Limits
 from core.models.judgement import Judgement, Sampling
 from core.models.locate import locate
+from core.models.lora import ADAPTER, adapt, merge
 from core.models.paradigms import Paradigm, Readout
 
 __all__ = ["RewardModel", "build", "load_reward_model", "media_missing"]
@@ -53,6 +54,8 @@ class RewardModel(nn.Module):
         self.paradigm = paradigm
         self.head = head
         self.template = template
+        self.cache_casts = True
+        """Whether a forward pass in bf16 keeps the weights that it has cast until it ends."""
         self.limits = Limits(config.train.max_length, config.backbone.min_pixels, config.backbone.max_pixels, config.backbone.frames)
 
     @property
@@ -64,9 +67,9 @@ class RewardModel(nn.Module):
         """One example as tokens (on the CPU, safe in threads); see :meth:`Backbone.encode`."""
         return self.backbone.encode(example, responses, limits or self.limits, self.template)
 
-    def collate(self, examples: Sequence[Encoded]) -> Batch:
-        """Examples as a batch, one row per response."""
-        return self.backbone.collate(examples)
+    def collate(self, examples: Sequence[Encoded], towers: Collection[str] = ()) -> Batch:
+        """Examples as a batch, one row per response; see :meth:`Backbone.collate`."""
+        return self.backbone.collate(examples, towers)
 
     def encode_pair(self, example: PreferenceExample) -> Encoded:
         """What training reads of a pair; see :meth:`Paradigm.pair`."""
@@ -75,17 +78,22 @@ class RewardModel(nn.Module):
     def forward(self, batch: Batch) -> Readout:
         """The readout in fp32; the backbone runs in the precision of ``train.dtype``, paradigm and head in fp32."""
         kind = self.device.type
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.train.dtype == "bf16"):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.config.train.dtype == "bf16", cache_enabled=self.cache_casts):
             hidden = self.backbone(batch)
         with torch.autocast(kind, enabled=False):
             readout: Readout = self.paradigm(hidden, batch, self.head)
         return readout
 
     def freeze(self) -> None:
-        """Keep the parts that ``train.freeze`` names as they are; the head is always trained."""
-        for name in self.config.train.freeze:
+        """Keep the parts that ``train.freeze`` names as they are, and the language model beside adapters; the head is always trained."""
+        lora = self.config.train.lora is not None
+        for name in dict.fromkeys((*self.config.train.freeze, *(("language",) if lora else ()))):
             for parameter in (*self.backbone.part(name), *self.paradigm.part(name)):
                 parameter.requires_grad_(False)
+        if lora:
+            for name, parameter in self.backbone.named_parameters():
+                if ADAPTER in name:
+                    parameter.requires_grad_(True)
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and parameters of what is trained."""
@@ -142,10 +150,13 @@ class RewardModel(nn.Module):
         frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
         return everything - frozen
 
-    def save(self, folder: Path) -> None:
-        """Fill ``folder`` with everything that :func:`load_reward_model` needs."""
-        state = self.state_dict()
+    def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+        """Fill ``folder`` with everything that :func:`load_reward_model` needs.
+
+        ``state`` holds the weights of :meth:`published_names` where the model itself does not: divided among ranks, or not the best ones.
+        """
         names = self.published_names()
+        state = self.state_dict() if state is None else state
         save_file({name: state[name].detach().cpu().contiguous() for name in sorted(names)}, str(folder / "model.safetensors"))
         (folder / "model.safetensors").chmod(0o644)  # the library writes it for its owner alone; a team reads results
         (folder / "backbone").mkdir()
@@ -154,7 +165,7 @@ class RewardModel(nn.Module):
             "format": FORMAT,
             "config": self.config.model_dump(mode="json"),
             "template": self.template,
-            "complete": names == set(state),
+            "complete": names == set(self.state_dict()),
         }
         (folder / "reward_model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -180,6 +191,8 @@ def build(config: TrialConfig, *, device: str = "cpu") -> RewardModel:
 
 
 def _assemble(config: TrialConfig, backbone: Backbone, template: str | None) -> RewardModel:
+    if config.train.lora is not None:
+        adapt(backbone.language(), config.train.lora, config.seed)
     pooling = getattr(config.head, "pooling", "last")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "head"))
@@ -216,6 +229,8 @@ def load_reward_model(folder: Path, *, device: str = "cpu") -> RewardModel:
     lost, unknown = model.load_state_dict(weights, strict=False)
     if unknown or (complete and lost):
         raise IntegrityError("the weights do not fit the configuration beside them", found=f"{folder}: {', '.join([*lost, *unknown][:3])}")
+    if config.train.lora is not None:
+        merge(model.backbone.language())
     model.freeze()
     return model.to(device).eval()
 

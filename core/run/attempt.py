@@ -12,28 +12,31 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core import registry
 from core.control import causes, remedy
 from core.control.derive import UnitStatus
+from core.control.remedy import Remedy
 from core.definition.identity import canonical, trial_id
 from core.definition.plan import PlannedTrial
 from core.definition.trial import RehearsalConfig, TrialConfig
 from core.errors import IntegrityError, SweepError, TrialFailed
-from core.run.context import AttemptContext
+from core.run.context import AttemptContext, Follower
+from core.run.crew import MEETING, ORDERS, Crew, Forks, Step, lead
+from core.run.ending import say
 from core.run.leaving import Allocation
-from core.training.context import Interrupted
+from core.training.context import Interrupted, Seat
+from core.training.layout import Layout, choose
 from core.workspace import fingerprints, process
 from core.workspace.claim import check_config, claim, newest_valid_checkpoint
 from core.workspace.files import fault
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Attempt, Scoring, Trial, Unit, Workspace, write_config
 
-LOST_RACE = 75
-"""Exit code of a child that found its unit claimed by another worker."""
+AT_ONCE = "interrupted before a checkpoint could be saved"
 
 Echo = Callable[[dict[str, Any]], None]
 
@@ -70,7 +73,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the attempt runs and in whose name: ``job`` is the job's key, ``code`` the user's component files."""
+    """Where the attempt runs and in whose name: ``job`` is the job's key, ``code`` the user's component files.
+
+    ``step`` starts the ranks of a trial of several processes in an allocation of the scheduler; empty on one's own machine.
+    """
 
     worker: str
     job: str | None = None
@@ -78,6 +84,7 @@ class Place:
     threads: int = 1
     code: tuple[Path, ...] = ()
     allocation: Allocation = field(default_factory=Allocation)
+    step: tuple[str, ...] = ()
 
 
 def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
@@ -110,68 +117,208 @@ def _own_config(trial: Trial, planned: PlannedTrial) -> TrialConfig:
     return config
 
 
+def _processes(planned: PlannedTrial) -> int:
+    """Processes that train together; what is written (task `annotate`) is written by one."""
+    return planned.shape.processes if planned.config["task"] == "reward_model" else 1
+
+
+def executed(config: TrialConfig, changed: Remedy) -> TrialConfig:
+    """The configuration with the execution settings that this attempt changes."""
+    return config.model_copy(update={"execution": config.execution.model_copy(update=dict(changed.execution))})
+
+
+def _used(config: TrialConfig, seat: Seat, device: str) -> dict[str, Any]:
+    """The settings that a remedy may change, as this attempt uses them; how a model is divided matters on GPUs alone."""
+    found = remedy.used(config) | {"micro_batch": config.micro_batch_of(seat.ranks)}
+    divided = {"zero": seat.layout.stage, "offload": seat.layout.offload} if device == "cuda" else {}
+    return {name: value for name, value in found.items() if name not in ("zero", "offload")} | divided
+
+
 def perform(workspace: Workspace, work: Work, attempt: Attempt, place: Place, *, echo: Echo | None = None, debug: bool = False) -> int:
     """Do the work of an attempt that this process owns; returns 0 where it completed, 1 where it did not.
 
     Whatever happens, the journal ends with a line that says what. With ``debug`` an unexpected exception is journalled and
-    raised again (for a debugger).
+    raised again (for a debugger). A trial of several processes is led (:mod:`core.run.crew`), everything else done here.
     """
-    journal = JournalWriter(attempt.journal)
-
-    def end(state: str, **fields: Any) -> int:
-        line = journal.write("ended", state=state, **fields)
+    if work.kind == "train" and work.planned is not None and _processes(work.planned) > 1:
+        line = _lead(workspace, work.planned, attempt, place, work.status.remedy, echo)
         if echo is not None:
             echo(line)
-        journal.close()
-        return 0 if state == "completed" else 1
+        return 0 if line["state"] == "completed" else 1
+    journal = JournalWriter(attempt.journal)
+
+    def do() -> None:
+        if work.kind != "train":
+            _score(workspace, work, attempt, journal, place, echo)
+            return
+        assert work.planned is not None
+        trial = workspace.trial(work.planned.id)
+        found = newest_valid_checkpoint(trial)
+        changed = work.status.remedy
+        config = executed(_own_config(trial, work.planned), changed)
+        layout = choose(config, work.planned.shape) if config.task == "reward_model" else Layout()
+        seat = Seat(meeting=attempt.folder / MEETING if layout.stage is not None else None, layout=layout)
+        _train(workspace, work.planned, attempt, journal, place, seat, found[:2] if found else None, changed, echo)
+
+    fields, unexpected = _carried_out(place, do)
+    line = journal.write("ended", **fields)
+    if echo is not None:
+        echo(line)
+    journal.close()
+    if debug and unexpected is not None:
+        raise unexpected
+    return 0 if line["state"] == "completed" else 1
+
+
+def _carried_out(place: Place, do: Callable[[], None]) -> tuple[dict[str, Any], Exception | None]:
+    """Do it, and say how it ended: the fields of the last line, and the exception where nobody has foreseen it."""
+
+    def failed(cause: str, message: str) -> dict[str, Any]:
+        return {"state": "failed", "cause": cause, "message": message}
 
     try:
         registry.load_code(list(place.code))
-        if work.kind == "train":
-            _train(workspace, work, attempt, journal, place, echo)
-        else:
-            _score(workspace, work, attempt, journal, place, echo)
-        return end("completed")
+        do()
+        return {"state": "completed"}, None
     except Interrupted as error:
         state = error.ask if error.ask in ("preempted", "time_limit") else "interrupted"
-        return end(state, ask=error.ask, message=str(error))
+        return {"state": state, "ask": error.ask, "message": str(error)}, None
     except KeyboardInterrupt:
-        return end("interrupted", ask="stop", message="interrupted before a checkpoint could be saved")
+        return {"state": "interrupted", "ask": "stop", "message": AT_ONCE}, None
     except TrialFailed as error:
         print(f"{error.cause}: {error.message}", file=sys.stderr, flush=True)
-        return end("failed", cause=error.cause, message=error.message)
+        return failed(error.cause, error.message), None
     except SweepError as error:
         print(error, file=sys.stderr, flush=True)
-        return end("failed", cause="data_error", message=str(error))
+        return failed("data_error", str(error)), None
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
         where = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        end("failed", cause=causes.of_exception(error), message=message, signature=causes.signature(error))
-        if debug:
-            raise
-        return 1
+        return failed(causes.of_exception(error), message) | {"signature": causes.signature(error)}, error
 
 
-def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalWriter, place: Place, echo: Echo | None) -> None:
+def _lead(
+    workspace: Workspace, planned: PlannedTrial, attempt: Attempt, place: Place, changed: Remedy, echo: Echo | None
+) -> dict[str, Any]:
+    """Start the ranks of a trial, here or as a step of the scheduler, and wait for all of them."""
+    found = newest_valid_checkpoint(workspace.trial(planned.id))
+    ranks = planned.shape.processes
+    orders = RankOrders(
+        planned,
+        found[:2] if found else None,
+        replace(place, step=(), threads=max(1, place.threads // ranks)),
+        planned.shape.nodes if place.step else 1,
+        changed,
+    )
+
+    def start() -> Crew:
+        if not place.step:
+            return Forks(
+                ranks,
+                lambda rank: be_rank(workspace, attempt, orders, rank, rank, echo if rank == 0 else None),
+                lambda rank: attempt.rank_output(rank) if rank else None,
+            )
+        orders.write(attempt, workspace)
+        return Step([*place.step, str(attempt.folder)], attempt.output)
+
+    return lead(attempt, ranks, start, place.allocation)
+
+
+@dataclass(frozen=True)
+class RankOrders:
+    """What every rank of an attempt must know.
+
+    Attributes:
+        planned: the trial.
+        resumed: attempt and step of the checkpoint to go on from, verified once by the leader.
+        place: as the leader's, with the threads of one rank.
+        nodes: nodes that the ranks stand on.
+        changed: what this attempt does differently from the ones before.
+    """
+
+    planned: PlannedTrial
+    resumed: tuple[int, int] | None
+    place: Place
+    nodes: int
+    changed: Remedy
+
+    def write(self, attempt: Attempt, workspace: Workspace) -> None:
+        """Write them into the attempt's folder, for ranks that are no forks."""
+        place = asdict(self.place) | {"code": [str(file) for file in self.place.code]}
+        value = {"v": 1, "workspace": str(workspace.root), "planned": self.planned.to_json(), "resumed": self.resumed, "place": place}
+        changed = {"execution": dict(self.changed.execution), "flags": self.changed.flags}
+        (attempt.folder / ORDERS).write_text(json.dumps(value | {"nodes": self.nodes, "changed": changed}), encoding="utf-8")
+
+    @classmethod
+    def read(cls, attempt: Attempt) -> tuple[Workspace, RankOrders]:
+        """Read them back."""
+        value = json.loads((attempt.folder / ORDERS).read_text(encoding="utf-8"))
+        place = value["place"]
+        place |= {"code": tuple(map(Path, place["code"])), "allocation": Allocation(**place["allocation"]), "step": ()}
+        resumed = tuple(value["resumed"]) if value["resumed"] else None
+        changed = Remedy(value["changed"]["execution"], tuple(value["changed"]["flags"]))
+        orders = cls(PlannedTrial.from_json(value["planned"]), resumed, Place(**place), value["nodes"], changed)
+        return Workspace.open(Path(value["workspace"])), orders
+
+
+def be_rank(workspace: Workspace, attempt: Attempt, orders: RankOrders, rank: int, local: int, echo: Echo | None = None) -> int:
+    """Be one rank of an attempt that the leader owns; returns 0 where it did what it was asked to, also where that was to leave.
+
+    Rank 0 writes the journal up to its last line, which is the leader's; each rank leaves its last word beside it.
+    """
+    planned = orders.planned
+    journal = JournalWriter(attempt.journal) if rank == 0 else None
+
+    def do() -> None:
+        config = executed(_own_config(workspace.trial(planned.id), planned), orders.changed)
+        layout = choose(config, planned.shape)
+        seat = Seat(rank, planned.shape.processes, local, orders.nodes, attempt.folder / MEETING, layout)
+        _train(workspace, planned, attempt, journal, orders.place, seat, orders.resumed, orders.changed, echo)
+
+    fields, _ = _carried_out(orders.place, do)
+    if journal is not None:
+        journal.close()
+    say(attempt.folder, rank, fields)
+    return 1 if fields["state"] == "failed" or fields.get("message") == AT_ONCE else 0
+
+
+def _train(
+    workspace: Workspace,
+    planned: PlannedTrial,
+    attempt: Attempt,
+    journal: JournalWriter | None,
+    place: Place,
+    seat: Seat,
+    resumed: tuple[int, int] | None,
+    changed: Remedy,
+    echo: Echo | None,
+) -> None:
+    """Train as the rank of this seat; only rank 0 has a journal."""
     from core.training.trainer import train
 
-    assert work.planned is not None
-    trial = workspace.trial(work.planned.id)
-    config = _own_config(trial, work.planned)
-    changed = work.status.remedy
-    config = config.model_copy(update={"execution": config.execution.model_copy(update=dict(changed.execution))})
-    found = newest_valid_checkpoint(trial)
+    trial = workspace.trial(planned.id)
+    config = executed(_own_config(trial, planned), changed)
+    resume = Attempt(trial.folder / "attempts" / f"{resumed[0]:04d}").checkpoint(resumed[1]) if resumed else None
+    threads = config.execution.threads or place.threads
+    if journal is None:
+        train(
+            config,
+            Follower(attempt, resume=resume, device=place.device, threads=threads, seat=seat, workspace=workspace, needs=planned.needs),
+        )
+        return
     prints = {"code": fingerprints.code_fingerprint(place.code), "env": fingerprints.environment_fingerprint()}
     line = journal.write(
         "started",
         attempt=attempt.number,
-        resumed={"attempt": found[0], "step": found[1]} if found else None,
+        resumed={"attempt": resumed[0], "step": resumed[1]} if resumed else None,
         fingerprints=prints,
         device=place.device,
-        threads=place.threads,
-        execution=remedy.used(config),
+        threads=threads,
+        ranks=seat.ranks,
+        layout=seat.layout.name,
+        execution=_used(config, seat, place.device),
         changed=dict(changed.execution),
     )
     if echo is not None:
@@ -181,15 +328,16 @@ def _train(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         trial,
         attempt,
         journal,
-        resume=found[2] if found else None,
+        resume=resume,
         device=place.device,
-        threads=config.execution.threads or place.threads,
+        threads=threads,
+        seat=seat,
         keep=config.execution.checkpoint_keep,
         after=config.execution.checkpoint_after,
         fingerprints=prints,
         flags=changed.flags,
         echo=echo,
-        needs=work.planned.needs,
+        needs=planned.needs,
     )
     with _signals(context, place.allocation):
         train(config, context)

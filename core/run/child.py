@@ -6,7 +6,6 @@ offers itself to the kernel's out-of-memory killer first, so that the worker sur
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -15,17 +14,9 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-from core.run.attempt import LOST_RACE, Place, Work, perform, take
+from core.run.attempt import Place, Work, perform, take
+from core.run.dying import LOST_RACE, die_with_parent
 from core.workspace.layout import Workspace
-
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGKILL when the parent goes; leave at once where it has gone already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(LOST_RACE)
 
 
 def _offer_to_oom_killer() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import IntegrityError, TrialFailed
-from core.training.context import Ask
+from core.training.context import Ask, Seat
 from core.workspace.claim import checkpoints
 from core.workspace.files import publish_folder, verify
 from core.workspace.journal import JournalWriter
@@ -34,6 +34,7 @@ class AttemptContext:
         resume: the newest valid checkpoint, verified.
         device: ``cpu`` or ``cuda``.
         threads: CPU threads.
+        seat: which of the trial's processes this one is.
         keep: checkpoints kept while training.
         after: what stays at the end, ``weights`` or ``resume``.
         flags: what is said beside the result.
@@ -52,6 +53,7 @@ class AttemptContext:
         resume: Path | None,
         device: str,
         threads: int,
+        seat: Seat,
         keep: int,
         after: Literal["weights", "resume"],
         fingerprints: Mapping[str, str],
@@ -65,6 +67,7 @@ class AttemptContext:
         self.resume = resume
         self.device = device
         self.threads = threads
+        self.seat = seat
         self.signalled: Ask | None = None
         self._workspace = workspace
         self._trial = trial
@@ -119,10 +122,10 @@ class AttemptContext:
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Make a checkpoint, then let older ones of this attempt go."""
-        target = self._attempt.checkpoints / f"step-{step:08d}"
+        target = self._attempt.checkpoint(step)
         extra = {"attempt": self._attempt.number, "step": step}
         began = time.monotonic()
-        if publish_folder(target, self._attempt.checkpoints / f".step-{step:08d}", write, extra):
+        if publish_folder(target, staging(self._attempt, step), write, extra):
             self._write("checkpoint", step=step, folder=target.name, seconds=round(time.monotonic() - began, 3))
         self._prune(keep=self._keep)
 
@@ -152,16 +155,8 @@ class AttemptContext:
             self._prune(keep=0)
 
     def need(self, reference: str) -> Path:
-        """The folder of what a need published.
-
-        Raises:
-            IntegrityError: the plan does not say what the reference is.
-        """
-        target = self._needs.get(reference)
-        if target is None:
-            raise IntegrityError("the plan does not say what this need is", found=reference, allowed=sorted(self._needs))
-        kind, _, place = target.partition(":")
-        return self._workspace.trial(place).result / "weights" if kind == "trial" else Path(place)
+        """The folder of what a need published."""
+        return needed(self._workspace, self._needs, reference)
 
     def _prune(self, keep: int) -> None:
         for _, _, folder in checkpoints(self._trial)[keep:]:
@@ -175,3 +170,80 @@ class AttemptContext:
         line = self._journal.write(kind, **fields)
         if self._echo is not None:
             self._echo(line)
+
+
+def needed(workspace: Workspace, needs: Mapping[str, str], reference: str) -> Path:
+    """The folder of what a need published.
+
+    Raises:
+        IntegrityError: the plan does not say what the reference is.
+    """
+    target = needs.get(reference)
+    if target is None:
+        raise IntegrityError("the plan does not say what this need is", found=reference, allowed=sorted(needs))
+    kind, _, place = target.partition(":")
+    return workspace.trial(place).result / "weights" if kind == "trial" else Path(place)
+
+
+def staging(attempt: Attempt, step: int) -> Path:
+    """Where a checkpoint is written before it is published."""
+    return attempt.checkpoints / f".step-{step:08d}"
+
+
+class Follower:
+    """The attempt as a rank sees it that records nothing: it writes its part of a checkpoint where rank 0 has made room for it.
+
+    Args:
+        attempt: the attempt, owned by the leader of the ranks.
+        resume: the checkpoint to go on from.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of this rank.
+        seat: which rank it is.
+        workspace: for what the trial needs.
+        needs: what the trial needs, by reference.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        resume: Path | None,
+        device: str,
+        threads: int,
+        seat: Seat,
+        workspace: Workspace,
+        needs: Mapping[str, str],
+    ) -> None:
+        self.cache = workspace.cache
+        self._workspace = workspace
+        self._needs = needs
+        self.folder = attempt.folder
+        self.resume = resume
+        self.device = device
+        self.threads = threads
+        self.seat = seat
+        self._attempt = attempt
+
+    def metrics(self, group: Literal["train", "validation"], step: int, values: Mapping[str, float]) -> None:
+        """Rank 0 records."""
+
+    def progress(self, step: int, total: int, **values: Any) -> None:
+        """Rank 0 records."""
+
+    def note(self, **facts: Any) -> None:
+        """Rank 0 records."""
+
+    def asked(self) -> Ask | None:
+        """Rank 0 is asked."""
+        return None
+
+    def need(self, reference: str) -> Path:
+        """The folder of what a need published."""
+        return needed(self._workspace, self._needs, reference)
+
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Write this rank's part; rank 0 publishes."""
+        write(staging(self._attempt, step))
+
+    def publish(self, write: Callable[[Path], None], metrics: Mapping[str, float]) -> None:
+        """Rank 0 publishes."""

@@ -53,3 +53,22 @@ class Allocation:
             return "stop"
         elapsed = (time.time() if now is None else now) - self.began
         return "time_limit" if elapsed >= self.warned else "preempted"
+
+
+def end_without_word(status: int, told: int | None, allocation: Allocation) -> dict[str, Any] | None:
+    """Fields of the last line of a process that was told to leave and said nothing; ``None`` where it ended for another reason.
+
+    Told to leave outside of a training step (while it loads, or scores), it ends at once and has nothing to save. A scheduler
+    signals parent and child alike, so the child may be gone before the parent has heard of it.
+
+    Args:
+        status: its wait status.
+        told: the signal that its parent has heard.
+        allocation: what the signal means here.
+    """
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    if number != WARNING and not (number == signal.SIGTERM and told is not None):
+        return None
+    ask = allocation.why(told or number)
+    state = ask if ask in ("preempted", "time_limit") else "interrupted"
+    return {"state": state, "ask": ask, "message": f"it was told to leave ({signal.Signals(number).name}) with nothing to save"}

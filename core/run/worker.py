@@ -26,10 +26,11 @@ from core.control import causes
 from core.control.decide import TrialStatus
 from core.control.tick import SweepReader, hold_back
 from core.definition.plan import Shape
-from core.run.attempt import LOST_RACE, Place, Work
+from core.run.attempt import Place, Work
 from core.run.child import fork
+from core.run.dying import LOST_RACE
 from core.run.fitness import Needs, problems_here
-from core.run.leaving import Allocation
+from core.run.leaving import Allocation, end_without_word
 from core.workspace import nodes, process
 from core.workspace.files import write_atomic
 from core.workspace.journal import JournalWriter, read_lines
@@ -46,7 +47,10 @@ GROWING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Orders:
-    """``job.json``: what a worker is told."""
+    """``job.json``: what a worker is told.
+
+    ``step``: the command that starts the ranks of a trial in the allocation; empty where they are forks of the worker's child.
+    """
 
     key: str
     folder: Path
@@ -58,6 +62,7 @@ class Orders:
     allocation: Allocation = field(default_factory=Allocation)
     mounts: tuple[str, ...] = ()
     free: float = 0.0
+    step: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> tuple[Orders, Workspace]:
@@ -68,6 +73,7 @@ class Orders:
             key=folder.name, folder=folder, sweep=record["sweep"], shape=shape, threads=record["threads"],
             device="cuda" if shape.gpus else "cpu", idle=record["idle"], allocation=Allocation.read(record),
             mounts=tuple(record.get("mounts", ())), free=float(record.get("free", 0.0)),
+            step=tuple(record.get("step", ())),
         )  # fmt: skip
         return orders, Workspace.open(Path(record["workspace"]))
 
@@ -213,7 +219,7 @@ class Worker:
         orders = self.orders
         place = Place(
             worker=orders.key, job=orders.key, device=orders.device, threads=orders.threads,
-            code=tuple(self._reader.revision.code()), allocation=orders.allocation,
+            code=tuple(self._reader.revision.code()), allocation=orders.allocation, step=orders.step,
         )  # fmt: skip
         killed_before = oom_kills()
         unit = work.unit(self.workspace)
@@ -272,16 +278,10 @@ class Worker:
                 journal.close()
 
     def _end_of(self, status: int, oom: int, attempt: Attempt) -> dict[str, Any]:
-        """Fields of the last line of a child that ended without a word.
-
-        Told to leave outside of a training step (while it loads, or scores), it ends at once and has nothing to save. A
-        scheduler signals parent and child alike, so the child may be gone before the parent has heard of it.
-        """
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-        if number == signal.SIGUSR2 or (number == signal.SIGTERM and self._leaving is not None):
-            ask = self.orders.allocation.why(self._leaving or number)
-            state = ask if ask in ("preempted", "time_limit") else "interrupted"
-            return {"state": state, "ask": ask, "message": f"it was told to leave ({signal.Signals(number).name}) with nothing to save"}
+        """Fields of the last line of a child that ended without a word."""
+        told = end_without_word(status, self._leaving, self.orders.allocation)
+        if told is not None:
+            return told
         cause, message = causes.of_status(status, oom, causes.tail_of(attempt.output))
         return {"state": "failed", "cause": cause, "message": message}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from core.training.layout import Layout
 
 Ask = Literal["stop", "cancel", "prune", "pause", "checkpoint", "preempted", "time_limit"]
 """What the outside asks of a running trial: ``checkpoint`` means save and go on, the others mean save and leave."""
@@ -19,8 +22,29 @@ class Interrupted(Exception):
         self.step = step
 
 
+@dataclass(frozen=True)
+class Seat:
+    """Which of a trial's processes this one is.
+
+    Attributes:
+        rank: from 0; rank 0 records what happens.
+        ranks: how many there are.
+        local: its number on its node: the GPU that it takes.
+        nodes: nodes that they are on.
+        meeting: the file in which rank 0 says where it is found; ``None`` for a trial of one process.
+        layout: how they divide the model (see :mod:`core.training.layout`).
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    local: int = 0
+    nodes: int = 1
+    meeting: Path | None = None
+    layout: Layout = field(default_factory=Layout)
+
+
 class RunContext(Protocol):
-    """One attempt, as seen by the trainer."""
+    """One attempt, as seen by the trainer of one rank. Only rank 0's records: the others' does nothing where it would write."""
 
     folder: Path
     """The attempt's own folder: the only place that the trainer may write to, and only through the methods below."""
@@ -29,7 +53,9 @@ class RunContext(Protocol):
     device: str
     """``cpu`` or ``cuda``."""
     threads: int
-    """CPU threads of this attempt."""
+    """CPU threads of this process."""
+    seat: Seat
+    """Which of the trial's processes this one is."""
     cache: Path
     """A folder that all trials share, for what can be made again."""
 

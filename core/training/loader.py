@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from core.data.examples import PreferenceExample
 from core.models.backbone import Batch
 from core.models.reward_model import RewardModel
+from core.training.ranks import Ranks
 
 AHEAD = 2
 """Micro batches that are prepared before they are asked for."""
@@ -20,16 +21,52 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Pairs of one forward pass, in the rows that the paradigm makes of them."""
+    """Pairs of one forward pass, in the rows that the paradigm makes of them.
+
+    Attributes:
+        examples: the pairs.
+        batch: their rows.
+        count: pairs that count, the first ones; the others fill up a rank's part of a batch.
+        tokens: tokens of the pairs that count.
+    """
 
     examples: Sequence[PreferenceExample]
     batch: Batch
+    count: int
+    tokens: int
 
 
-def prepare(model: RewardModel, examples: Sequence[PreferenceExample], pin: bool) -> MicroBatch:
+@dataclass(frozen=True)
+class Part:
+    """What one rank does in one forward pass.
+
+    Attributes:
+        examples: its pairs.
+        count: pairs that count, the first ones.
+        media: kinds of media of the pairs of all ranks in this pass.
+    """
+
+    examples: Sequence[PreferenceExample]
+    count: int
+    media: frozenset[str]
+
+
+def divide(ranks: Ranks, examples: Sequence[PreferenceExample], size: int) -> list[Part]:
+    """This rank's passes over a batch, of at most ``size`` pairs each; all ranks make equally many."""
+    if ranks.count == 1:
+        return [Part(part, len(part), frozenset()) for part in cut(examples, size)]
+    own, count = ranks.part(examples)
+    passes = list(zip(*(cut(part, size) for part in ranks.parts(examples)), strict=True))
+    media = [frozenset(item.kind for part in turn for example in part for item in example.media) for turn in passes]
+    return [Part(part, max(0, min(len(part), count - turn * size)), media[turn]) for turn, part in enumerate(cut(own, size))]
+
+
+def prepare(model: RewardModel, part: Part, pin: bool) -> MicroBatch:
     """Encode the pairs as the paradigm reads them."""
-    batch = model.collate([model.encode_pair(example) for example in examples])
-    return MicroBatch(examples, batch.pin() if pin else batch)
+    encoded = [model.encode_pair(example) for example in part.examples]
+    batch = model.collate(encoded, model.backbone.towers(part.media))
+    tokens = sum(item.tokens for item in encoded[: part.count])
+    return MicroBatch(part.examples, batch.pin() if pin else batch, part.count, tokens)
 
 
 def read_ahead(pool: ThreadPoolExecutor, work: Iterable[Callable[[], MicroBatch]]) -> Iterator[MicroBatch]:

@@ -26,8 +26,8 @@ A loss of one's own, in a file listed under ``code:``::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's own name for it)
@@ -84,6 +84,15 @@ class RewardBatch:
     def detached(self) -> RewardBatch:
         """The same values without their graph."""
         return replace(self, chosen=self.chosen.detach(), rejected=self.rejected.detach())
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> RewardBatch:
+        """With every tensor changed in the same way."""
+        return RewardBatch(**{item.name: change(getattr(self, item.name)) for item in fields(self)})
+
+    @classmethod
+    def concatenated(cls, batches: Sequence[RewardBatch]) -> RewardBatch:
+        """The pairs of several batches, one after the other."""
+        return cls(**{item.name: torch.cat([getattr(batch, item.name) for batch in batches]) for item in fields(cls)})
 
 
 def bradley_terry(batch: RewardBatch, config: BradleyTerryConfig) -> Tensor:

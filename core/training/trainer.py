@@ -1,8 +1,9 @@
 """The trainer: a trial's configuration and an attempt's context in, published weights and final metrics out.
 
-One optimiser step is one effective batch. It is cut into micro batches only to fit into memory: the order of the data, the mean
-over the batch and the random streams know nothing of the cut. Everything that a step draws at random comes from a stream that is
-indexed by the step, so that a run resumed from a checkpoint continues as if it had never stopped.
+One optimiser step is one effective batch. It is divided among the trial's ranks and cut into micro batches only to fit into memory:
+the order of the data and the mean over the batch know nothing of the cut. Each rank runs this file; rank 0's context records.
+Everything that a step draws at random comes from a stream that is indexed by the step, so that a run resumed from a checkpoint
+continues as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from core.data import TrainingData, load_data
 from core.data.annotations import FILE
-from core.data.examples import PreferenceExample
 from core.data.streams import reseed
 from core.definition.trial import TrialConfig
 from core.errors import TrialFailed
-from core.models.paradigms import Readout
 from core.models.reward_model import RewardModel, build
 from core.training.context import Interrupted, RunContext
-from core.training.loader import MicroBatch, cut, prepare, read_ahead
+from core.training.engine import Engine, start
+from core.training.loader import MicroBatch, Part, divide, prepare, read_ahead
 from core.training.losses import RewardBatch, total_loss
+from core.training.ranks import Ranks
 from core.training.schedule import Budget, lr_factor
-from core.training.state import Progress, read_checkpoint, restore_weights, trained_weights, write_checkpoint
+from core.training.state import Progress, read_progress, write_progress
 
 
 def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
@@ -74,17 +76,19 @@ class Trainer:
         self.data: TrainingData = load_data(config, None if written is None else context.need(written) / FILE)
         context.note(data=self.data.fingerprint, counts=self.data.counts)
         self.order = self.data.order(config.seed)
-        self.model: RewardModel = build(config, device=context.device)
+        self.ranks = Ranks.join(context.seat, context.device)
+        divided = context.seat.layout.stage is not None
+        self.model: RewardModel = build(config, device="cpu" if divided else context.device)
         if config.train.steps != 0:
             self.model.paradigm.check(self.data.train)
-        self.optimizer = make_optimizer(self.model, config)
+        self.engine: Engine = start(self.model, config, context, self.ranks)
         self.budget = Budget.of(config.train, self.data.epoch_size)
-        self.micro_batch = config.micro_batch
+        self.micro_batch = config.micro_batch_of(self.ranks.count)
         self.loaders = max(1, min(4, context.threads))
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] | None = None
         if context.resume is not None:
-            self.progress, self.best_weights = read_checkpoint(context.resume, self.model, self.optimizer)
+            self.progress, self.best_weights = read_progress(context.resume, self.ranks.first)
         self.saved_at = time.monotonic()
         self.saved_step = self.progress.step
 
@@ -116,13 +120,13 @@ class Trainer:
         pairs = self.progress.pairs
         while (size := self.budget.next_batch(pairs)) > 0:
             examples = [self.data.train[index] for index in self.order.slice(pairs, size)]
-            yield from (self.preparing(part) for part in cut(examples, self.micro_batch))
+            yield from map(self.preparing, divide(self.ranks, examples, self.micro_batch))
             pairs += size
 
-    def preparing(self, examples: Sequence[PreferenceExample]) -> Callable[[], MicroBatch]:
+    def preparing(self, part: Part) -> Callable[[], MicroBatch]:
         """The work that a loader thread does for one micro batch."""
         pin = self.context.device == "cuda"
-        return lambda: prepare(self.model, examples, pin)
+        return lambda: prepare(self.model, part, pin)
 
     def step(self) -> None:
         """One optimiser step over one effective batch."""
@@ -130,36 +134,34 @@ class Trainer:
         began = time.monotonic()
         size = self.budget.next_batch(progress.pairs)
         lr = config.optim.lr * lr_factor(self.budget.step_progress(progress.pairs, progress.tokens, progress.step), config.optim)
-        reseed(config.seed, "step", progress.step)
-        self.model.train()
+        reseed(config.seed, "step", progress.step, *(("rank", self.ranks.rank) if not self.ranks.first else ()))
+        self.engine.train(True)
         losses: list[Tensor] = []
         rewards: list[RewardBatch] = []
         tokens = 0
-        for _ in range(math.ceil(size / self.micro_batch)):
+        turns = math.ceil(math.ceil(size / self.ranks.count) / self.micro_batch)
+        for turn in range(turns):
             micro = next(self.ready)
             output, pair_losses = self.forward(micro)
-            loss = pair_losses.sum() / size
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loss = pair_losses[: micro.count].sum() / size
+            self.engine.backward(loss, last=turn == turns - 1)
             losses.append(loss.detach())
             rewards.append(output.detached())
-            tokens += micro.batch.tokens
-        loss_value = float(torch.stack(losses).sum())
+            tokens += micro.tokens
+        loss_value = self.ranks.sum(float(torch.stack(losses).sum()))
         if not math.isfinite(loss_value):
             raise TrialFailed("nan_loss", f"the loss is {loss_value} at step {progress.step + 1} (learning rate {lr:.3g})")
-        grad_norm = float(nn.utils.clip_grad_norm_((value for _, value in self.model.trained()), config.optim.grad_clip or math.inf))
+        grad_norm = self.engine.step(lr)
         if not math.isfinite(grad_norm):
             raise TrialFailed("nan_loss", f"the gradient norm is {grad_norm} at step {progress.step + 1} (learning rate {lr:.3g})")
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        tokens = round(self.ranks.sum(tokens))
         progress.step += 1
         progress.pairs += size
         progress.tokens += tokens
         seconds = time.monotonic() - began
         progress.last_train = {
             "loss": loss_value,
-            **summarise(rewards),
+            **self.summary(rewards, size),
             "grad_norm": grad_norm,
             "lr": lr,
             "tokens_per_second": tokens / seconds,
@@ -173,10 +175,14 @@ class Trainer:
 
     def forward(self, micro: MicroBatch) -> tuple[RewardBatch, Tensor]:
         """Rewards of one micro batch and the loss of each of its pairs, ``[pairs]``: the terms of `loss` and the paradigm's own."""
-        readout: Readout = self.model(micro.batch.to(self.context.device))
+        readout = self.engine.readout(micro.batch.to(self.context.device))
         rewards = RewardBatch.of(readout.rewards, readout.tokens, micro.examples)
         loss = total_loss(rewards, self.config.loss)
         return rewards, loss if readout.own is None else loss + readout.own
+
+    def summary(self, outputs: Sequence[RewardBatch], count: int) -> dict[str, float]:
+        """What :func:`summarise` says of the first ``count`` pairs of all ranks, in the order of the batch."""
+        return summarise([RewardBatch.concatenated(outputs).mapped(lambda values: self.ranks.rows(values, count))])
 
     def live(self) -> dict[str, float]:
         """What a live display shows."""
@@ -198,15 +204,15 @@ class Trainer:
     def validate(self) -> bool:
         """Loss, accuracy and margin on the validation split; returns whether training stops early."""
         progress, config = self.progress, self.config
-        self.model.eval()
-        parts = cut(self.data.held_out, self.micro_batch)
+        self.engine.train(False)
+        count = len(self.data.held_out)
         outputs: list[RewardBatch] = []
         losses: list[Tensor] = []
-        for micro in read_ahead(self.pool, (self.preparing(part) for part in parts)):
+        for micro in read_ahead(self.pool, map(self.preparing, divide(self.ranks, self.data.held_out, self.micro_batch))):
             output, pair_losses = self.forward(micro)
             outputs.append(output)
             losses.append(pair_losses)
-        metrics = {"loss": float(torch.cat(losses).mean()), **summarise(outputs)}
+        metrics = {"loss": float(self.ranks.rows(torch.cat(losses), count).mean()), **self.summary(outputs, count)}
         every = config.train.validate_every or config.execution.validate_every
         progress.validations = math.floor(self.budget.progress(progress.pairs, progress.tokens) / every + 1e-9)
         progress.last_validation, progress.last_validation_step = metrics, progress.step
@@ -217,7 +223,7 @@ class Trainer:
             progress.best, progress.best_validation, progress.best_step = metrics[watched], metrics, progress.step
             progress.stale = 0
             if config.train.select == "best":
-                self.best_weights = trained_weights(self.model)
+                self.best_weights = self.engine.trained()
         else:
             progress.stale += 1
         return stop is not None and progress.stale >= stop.patience
@@ -230,14 +236,14 @@ class Trainer:
         Raises:
             Interrupted: after saving.
         """
-        ask = self.context.asked()
+        ask = self.ranks.agree(self.context.asked())
         if self.progress.finished:
             return
         steps = self.config.execution.checkpoint_steps
         if steps is not None:
             due = self.progress.step % steps == 0
         else:
-            due = time.monotonic() - self.saved_at >= self.config.execution.checkpoint_every
+            due = self.ranks.tell(time.monotonic() - self.saved_at >= self.config.execution.checkpoint_every)
         if ask is not None or due:
             self.save()
         if ask is not None and ask != "checkpoint":
@@ -245,32 +251,29 @@ class Trainer:
 
     def save(self) -> None:
         """Make a checkpoint."""
-        self.context.save(
-            self.progress.step,
-            lambda folder: write_checkpoint(folder, self.model, self.optimizer, self.progress, self.best_weights),
-        )
+
+        def write(folder: Path) -> None:
+            self.engine.save(folder)
+            if self.ranks.first:
+                write_progress(folder, self.progress, self.best_weights)
+
+        self.context.save(self.progress.step, write)
         self.saved_at, self.saved_step = time.monotonic(), self.progress.step
 
     def publish(self) -> dict[str, float]:
         """Publish the weights that `train.select` names, with the final metrics."""
         progress = self.progress
         validation = progress.last_validation
-        if self.config.train.select == "best" and self.best_weights is not None:
-            restore_weights(self.model, self.best_weights)
+        state = self.engine.everything(self.model.published_names())
+        if self.config.train.select == "best" and progress.best is not None:
+            state |= self.best_weights or {}
             validation = progress.best_validation
         metrics = {f"train/{name}": value for name, value in progress.last_train.items()}
         metrics |= {f"validation/{name}": value for name, value in validation.items()}
         metrics |= {"train/steps": progress.step, "train/pairs": progress.pairs, "train/tokens": progress.tokens}
-        self.context.publish(self.model.save, metrics)
+        self.context.publish(lambda folder: self.model.save(folder, state), metrics)
+        self.ranks.leave()
         return metrics
-
-
-def make_optimizer(model: RewardModel, config: TrialConfig) -> torch.optim.Optimizer:
-    """AdamW over the trained weights; biases and norms (fewer than two dimensions) do not decay."""
-    decay = [value for _, value in model.trained() if value.ndim >= 2]
-    plain = [value for _, value in model.trained() if value.ndim < 2]
-    groups = [{"params": decay, "weight_decay": config.optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.optim.lr, betas=config.optim.betas, eps=config.optim.eps)
 
 
 def summarise(outputs: Sequence[RewardBatch]) -> dict[str, float]:

@@ -34,7 +34,9 @@ MODULES = (
 """Everything that training or scoring a trial imports."""
 
 
-def warm() -> None:
-    """Import it all."""
+def warm(device: str, ranks: int) -> None:
+    """Import it all, and DeepSpeed where trials have several ranks."""
     for module in MODULES:
         importlib.import_module(module)
+    if ranks > 1:
+        importlib.import_module("core.training.zero").load_deepspeed(device)

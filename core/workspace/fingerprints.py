@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOMS = ("data", "models", "training")
 SCORING_ROOMS = ("data", "models", "training", "evaluation")
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "safetensors")
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "safetensors", "deepspeed", "peft")
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -11,7 +11,7 @@ and checkpoints are synced to disk; metric lines are only flushed.
 =============  ======================================================================
 kind           fields
 =============  ======================================================================
-started        attempt, pid, resumed {attempt, step} or null, fingerprints, device, threads
+started        attempt, resumed {attempt, step} or null, fingerprints, device, threads, ranks, layout
 progress       step, total, values {loss, ...}
 metrics        group (train, validation), step, values {name: number}
 checkpoint     step, folder, seconds that it took

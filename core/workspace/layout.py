@@ -53,10 +53,18 @@ class Attempt:
         """What the attempt printed."""
         return self.folder / "output.log"
 
+    def rank_output(self, rank: int) -> Path:
+        """What one of several ranks printed; that of rank 0 is :attr:`output`."""
+        return self.output if rank == 0 else self.folder / f"output-{rank}.log"
+
     @property
     def checkpoints(self) -> Path:
         """The folder of its checkpoints."""
         return self.folder / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint after an optimiser step."""
+        return self.checkpoints / f"step-{step:08d}"
 
     def owner(self) -> dict[str, Any]:
         """Who owns the attempt."""

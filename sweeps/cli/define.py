@@ -146,6 +146,13 @@ def plan(
                 f"stage {planned.stage}: {asked['texts']:,} texts by {asked['by']}, up to {asked['tries']} tries each, "
                 f"at most {asked['tokens']:,} tokens written"
             )
+    for group in planning.memory(result):
+        need = group.memory
+        fits = "" if need.room is None else f", room for {need.room:,} tokens in one forward pass of {need.gpu:g} GiB"
+        say(
+            f"memory of one GPU, {group.backbone} on {group.shape.key} ({need.layout.name}): "
+            f"{need.states + need.buffers:.1f} GiB and {need.activations:.2f} for 1,000 tokens{fits}"
+        )
     for fault in result.missing:
         say(f"missing: {planning.one_line(fault)}")
     if result.missing:

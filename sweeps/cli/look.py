@@ -390,7 +390,7 @@ def logs(
     chosen = next((a for a in attempts if attempt in (None, a.number)), None) if attempt else attempts[-1]
     if chosen is None:
         raise UsageError("no such attempt", found=attempt, allowed=[str(a.number) for a in attempts])
-    file = chosen.output if rank == 0 else chosen.folder / f"output-{rank}.log"
+    file = chosen.rank_output(rank)
     if not file.exists() or not (follow or file.stat().st_size):
         ranks = sorted(int(p.stem.removeprefix("output-")) for p in chosen.folder.glob("output-*.log"))
         if rank and not file.exists():

@@ -280,3 +280,24 @@ def test_a_member_that_the_hub_lacks_asks_for_a_folder(monkeypatch, tmp_path):
     assert str(tmp_path / "internvl2-8b") in str(error.value)
     assert "set `backbone.path`" in str(error.value)
     assert "hf download" not in str(error.value)
+
+
+def test_a_batch_without_media_can_make_the_calls_of_one_with_media(member):
+    """Ranks that divide a model must make the same calls: a blank picture is computed, counts for nothing, and reaches all weights."""
+    if not reads_images(name_of(member)):
+        pytest.skip("reads text alone")
+    model = build(config(name_of(member), train={"steps": 1, "freeze": []}))
+    encoded = [model.encode(example, (0, 1)) for example in TEXTS[:2]]
+    for media in ({"image"}, {"video"}, {"image", "video"}):
+        model.zero_grad()
+        towers = model.backbone.towers(media)
+        with_blank = model(model.collate(encoded, towers)).rewards
+        assert torch.equal(with_blank, model(model.collate(encoded)).rewards)
+        with_blank.sum().backward()
+        seeing = [*model.backbone.part("vision"), *model.backbone.part("merger")]
+        shown = model.collate([model.encode(example, (0, 1)) for example in examples(model)])
+        reached = [value.grad is not None for value in seeing]
+        assert all(value.grad.abs().sum() == 0 for value in seeing if value.grad is not None)
+        model.zero_grad()
+        model(shown).rewards.sum().backward()
+        assert reached == [value.grad is not None for value in seeing]

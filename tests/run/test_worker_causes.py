@@ -20,7 +20,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     code = textwrap.dedent(
         f"""
         import os, time
-        from core.run.child import die_with_parent
+        from core.run.dying import die_with_parent
         parent = os.getpid()
         if os.fork() == 0:
             die_with_parent(parent)

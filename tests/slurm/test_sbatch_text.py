@@ -35,6 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], Shape, int]] = {
     "plain": ({"kind": "slurm"}, Shape(), 3),
     "full": (FULL, Shape(gpus=1, time=5000.0), 64),
     "requeue": ({"kind": "slurm", "sbatch": {"requeue": "true"}}, Shape(gpus=1, gpu_type="a100", cpus=4, memory=1.5), 1),
+    "ranks": (FULL, Shape(nodes=2, gpus=16, cpus=64, memory=1000.0), 3),
     "apptainer": (
         {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared", "/data:/data:ro"]}},
         Shape(gpus=1),
@@ -71,3 +72,13 @@ def test_slurm_restarts_nothing_by_itself_unless_the_profile_says_so() -> None:
     assert not sbatch.requeues(Profile(kind="slurm"))
     assert "--no-requeue" in render({"kind": "slurm"}, Shape(), 1)
     assert sbatch.requeues(Profile.model_validate(CASES["requeue"][0]))
+
+
+def test_each_attempt_of_several_ranks_is_a_step_over_all_nodes() -> None:
+    profile = Profile.model_validate(FULL)
+    assert sbatch.step(profile, Shape(gpus=1), "/env/bin/python") == []
+    assert " ".join(sbatch.step(profile, Shape(nodes=2, gpus=16, cpus=64), "/env/bin/python")) == (
+        "srun --exact --kill-on-bad-exit=1 --unbuffered --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=4 "
+        "--gres=gpu:h200:8 /env/bin/python -u -m slurm.start_rank"
+    )
+    assert not any(word.startswith("--gres") for word in sbatch.step(profile, Shape(nodes=2, ranks=4), "/env/bin/python"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cluster import Cluster
 from conftest import ARRAY_SIZE, PROFILE, ClusterStudy
-from tests_launch import Study, short, wait_for
+from tests_launch import DEFINITION, Study, short, wait_for
 
 from core.control.jobs import jobs_of
 from core.definition.plan import Shape
@@ -209,3 +209,24 @@ def test_what_slurm_refuses_is_said_and_leaves_nothing_behind(study: ClusterStud
     assert "SLURM refuses the workers" in output and "invalid partition" in output.lower()
     assert "sweep doctor --cluster test" in output
     assert not list((study.workspace / "jobs").iterdir())
+
+
+def test_a_trial_of_four_processes_on_two_nodes_is_preempted_and_goes_on(study: ClusterStudy, cluster: Cluster) -> None:
+    """Each attempt is one srun step: two processes on each of two nodes, and one journal (its numbers: tests/training/test_ranks)."""
+    study.write(DEFINITION.replace("grid:\n  head.layers: [1, 2]\n", "resources: {nodes: 2}\n"))
+    several = ("rehearsal.steps=60", "execution.threads=1", "execution.ranks=4", "execution.zero=3")
+    launch = study.start("launch", "small.yaml", "--rehearse", "--cluster", "test", *short(*several), *several)
+    wait_for(lambda: any(line["kind"] == "checkpoint" and line["step"] <= 48 for line in lines(study)), 120)
+    cluster.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1")
+    output, _ = launch.communicate(timeout=200)
+    assert launch.returncode == 0, output
+    (trial,) = study.trials()
+    assert trial["state"] == "completed"
+    ends = {line["state"] for line in lines(study) if line["kind"] == "ended"}
+    assert ends == {"preempted", "completed"}, [line for line in lines(study) if line["kind"] == "ended"]
+    started = [line for line in lines(study) if line["kind"] == "started" and "ranks" in line]
+    assert {(line["ranks"], line["layout"]) for line in started} == {(4, "ZeRO-3")}
+    assert started[1]["resumed"]["attempt"] == 1, "as many processes go on from their own files"
+    folders = list(study.workspace.glob("trials/*/*/attempts/0001"))
+    assert {path.name for path in folders[0].glob("output*.log")} == {"output.log", "output-1.log", "output-2.log", "output-3.log"}
+    assert set(study.final()) == {trial["id"]}

@@ -12,17 +12,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from core.training.context import Interrupted  # noqa: E402
+from core.training.context import Interrupted, Seat  # noqa: E402
 
 
 class FolderContext:
     """A complete context: metrics as JSON lines, checkpoints and result as folders."""
 
-    def __init__(self, folder, resume=None, stop_at=None, ask="stop", threads=1, device="cpu"):
+    def __init__(self, folder, resume=None, stop_at=None, ask="stop", threads=1, device="cpu", seat=None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.resume = resume
         self.device = device
+        self.seat = seat or Seat()
         self.threads = threads
         self.stop_at = stop_at
         self.ask = ask

@@ -139,9 +139,9 @@ def test_the_head_never_changes_the_order_of_the_data(tmp_path, monkeypatch):
     seen = []
     original = trainer.prepare
 
-    def watch(model, examples, pin):
-        seen[-1].extend(example.id for example in examples)
-        return original(model, examples, pin)
+    def watch(model, part, pin):
+        seen[-1].extend(example.id for example in part.examples)
+        return original(model, part, pin)
 
     monkeypatch.setattr(trainer, "prepare", watch)
     for name, change in (("a", {}), ("b", {"head": {"layers": 5, "dropout": 0.2}}), ("c", {"seed": 1})):
@@ -345,7 +345,7 @@ class Watch(TorchDispatchMode):
         ran.append(str(function))
         return function(*args, **(kwargs or {}))
 with Watch():
-    warm()
+    warm("cpu", int(sys.argv[1]))
 assert not ran, ran
 assert "mlflow" not in sys.modules
 before = set(sys.modules)
@@ -357,7 +357,8 @@ print(*sorted(set(sys.modules) - before), sep="\\n")
 """
 
 
-def test_warming_up_imports_all_that_a_trial_needs_and_computes_nothing():
-    done = subprocess.run([sys.executable, "-c", WARMING], capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2])
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_warming_up_imports_all_that_a_trial_needs_and_computes_nothing(ranks):
+    done = subprocess.run([sys.executable, "-c", WARMING, ranks], capture_output=True, text=True, check=False, cwd=SCRIPT.parents[2])
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) < 10, done.stdout

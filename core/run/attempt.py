@@ -38,6 +38,14 @@ from core.workspace.layout import Attempt, Scoring, Trial, Unit, Workspace, writ
 
 AT_ONCE = "interrupted before a checkpoint could be saved"
 
+
+class CheckpointGone(Exception):
+    """An earlier attempt that was thought dead lives, and has replaced the checkpoint while this one was reading it."""
+
+    def __init__(self, attempt: int, step: int) -> None:
+        super().__init__(f"attempt {attempt} lives, and has replaced its checkpoint of step {step} meanwhile")
+
+
 Echo = Callable[[dict[str, Any]], None]
 
 
@@ -183,6 +191,8 @@ def _carried_out(place: Place, do: Callable[[], None]) -> tuple[dict[str, Any], 
     except Interrupted as error:
         state = error.ask if error.ask in ("preempted", "time_limit") else "interrupted"
         return {"state": state, "ask": error.ask, "message": str(error)}, None
+    except CheckpointGone as error:
+        return {"state": "interrupted", "ask": "stop", "message": str(error)}, None
     except KeyboardInterrupt:
         return {"state": "interrupted", "ask": "stop", "message": AT_ONCE}, None
     except TrialFailed as error:
@@ -340,7 +350,12 @@ def _train(
         needs=planned.needs,
     )
     with _signals(context, place.allocation):
-        train(config, context)
+        try:
+            train(config, context)
+        except FileNotFoundError as error:
+            if resume is not None and resumed is not None and not resume.exists() and context.steps == 0:
+                raise CheckpointGone(*resumed) from error
+            raise
 
 
 def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalWriter, place: Place, echo: Echo | None) -> None:

@@ -85,6 +85,12 @@ class AttemptContext:
         self._last: Ask | None = None
         self._checkpoints = asked(trial).checkpoints
         self._steps = 0
+        self._next = attempt.folder.with_name(f"{attempt.number + 1:04d}")
+
+    @property
+    def steps(self) -> int:
+        """The last step that metrics were recorded for."""
+        return self._steps
 
     def metrics(self, group: Literal["train", "validation"], step: int, values: Mapping[str, float]) -> None:
         """Record metrics after an optimiser step."""
@@ -112,6 +118,9 @@ class AttemptContext:
         self._polled = now
         if self._workspace.held:
             return "pause"
+        if self._next.exists():
+            # somebody had proof that this attempt was dead; it goes on from our last checkpoint
+            return "stop"
         wish = asked(self._trial)
         if wish.stop is not None:
             return wish.stop

@@ -131,6 +131,10 @@ class Worker:
         reason = "nothing left to claim"
         quiet = time.monotonic()
         while self._leaving is None:
+            if (self.orders.folder / "ended.json").exists():
+                # a node that was cut off for a while: others go on with what was done here
+                reason = "the scheduler says that this job has ended"
+                break
             if self._failed_node is not None:
                 reason = f"its node failed: {self._failed_node}"
                 break

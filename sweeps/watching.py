@@ -19,6 +19,9 @@ from core.store import Changes, Index, StateRow
 from core.workspace.layout import Workspace
 
 TICK_SECONDS = 1.0
+LONGEST_TICK_SECONDS = 15.0
+REST = 20.0
+"""After a pass it rests so many times as long as the pass took."""
 MIRROR_SECONDS = 3.0
 
 
@@ -120,6 +123,7 @@ def drive(
         show: called with each state.
     """
     while True:
+        began = time.monotonic()
         result = tick(reader, submitter, workers)
         if mirror is not None:
             mirror.see(result.state)
@@ -127,7 +131,8 @@ def drive(
         outcome = _ended(result)
         if outcome is not None:
             return outcome
-        time.sleep(TICK_SECONDS)
+        # a pass over a large sweep is dear: it is made less often, so that watching stays cheap
+        time.sleep(min(LONGEST_TICK_SECONDS, max(TICK_SECONDS, REST * (time.monotonic() - began))))
 
 
 def _ended(result: TickResult) -> Outcome | None:

@@ -57,6 +57,7 @@ class SweepReader:
         self.policy = Policy.read(revision.meta)
         self.reader = Reader(workspace, policy=self.policy)
         self.canaries = Canaries(self.plan, canaries_of(revision.sweep))
+        self._final: dict[str, TrialStatus] = {}
         self._canaries: dict[str, UnitStatus] = {}
         self._looked = float("-inf")
         # workers of earlier launches that ended long ago say nothing about whether workers start now
@@ -155,6 +156,8 @@ class SweepReader:
 
     def trial(self, planned: PlannedTrial, held: bool = False) -> TrialStatus:
         """One planned trial with its scorings."""
+        if planned.id in self._final:
+            return self._final[planned.id]
         trial = self.workspace.trial(planned.id)
         self._look_at_canaries()
         waits_for = self.waits_for(planned) or self.canaries.blocks(planned, self._canaries)
@@ -164,7 +167,11 @@ class SweepReader:
             waits = None if train.state == "completed" else "its training"
             wish = asked(trial).of_scoring(key) if train.state == "completed" else None
             scorings[key] = self.reader.scoring(trial.scoring(key), held=held, blocked=waits, wish=wish)
-        return TrialStatus(planned, train, scorings)
+        status = TrialStatus(planned, train, scorings)
+        if all(unit.state == "completed" for unit in (train, *scorings.values())):
+            # nothing of it can change any more: a watcher of ten thousand trials pays for those that are open
+            self._final[planned.id] = status
+        return status
 
 
 @dataclass

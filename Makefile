@@ -75,7 +75,7 @@ test-launch: $(READY) ## the tests that run whole sweeps
 test-browser: $(READY) ## the tests that open the dashboard in Debian's chromium (without it they are skipped; in CI that is a failure)
 	@$(TIME) $(BIN)/pytest -q -m browser
 
-test-slurm: $(READY) ## the tests that run sweeps through a real SLURM (root, slurm-wlm, munge; else they are skipped)
+test-slurm: $(READY) ## the tests that run sweeps through a real SLURM (root, Debian's SLURM, MariaDB, munge; else they are skipped)
 	@$(TIME) $(BIN)/pytest -q -m slurm
 
 slurm-up: $(READY) ## start a SLURM of four virtual nodes on this machine, in runs/slurm

@@ -1,15 +1,17 @@
-"""A real SLURM on this machine's loopback, without systemd: munge, slurmctld and virtual nodes, all state in one folder.
+"""A real SLURM on this machine's loopback, without systemd: munge, slurmctld, accounting and virtual nodes, all state in one folder.
 
 ``python tests/slurm_cluster/cluster.py up|down|env|status [FOLDER]`` by hand (``make slurm-up``, ``make slurm-down``); the tests
-use :class:`Cluster`. It needs root and Debian's packages ``slurm-wlm`` and ``munge``.
+use :class:`Cluster`. It needs root and Debian's packages ``slurm-wlm``, ``slurmdbd``, ``mariadb-server`` and ``munge``.
 
 Each virtual node runs in UTS and mount namespaces of its own, so that its processes see another host name, as on a real cluster: what
 proves a process dead on one host proves nothing on another. The partition ``high`` preempts ``low`` (REQUEUE, with a
-warning signal). There is no accounting database: whoever reads this cluster works with ``squeue`` alone.
+warning signal). Accounting (slurmdbd on MariaDB) can be left out, or killed on the way: whoever reads this cluster must work with
+``squeue`` alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -21,7 +23,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import database
+
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "srun", "unshare")
+PACKAGES = "slurm-wlm slurmdbd slurm-wlm-mysql-plugin mariadb-server munge"
 CONF = """\
 ClusterName=rewardsweep
 SlurmctldHost=localhost(127.0.0.1)
@@ -66,7 +71,7 @@ SlurmctldTimeout=30
 SlurmdTimeout=8
 InactiveLimit=0
 JobCompType=jobcomp/none
-AccountingStorageType=accounting_storage/none
+{accounting}\
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
@@ -86,8 +91,8 @@ def missing() -> str | None:
     """Why no cluster can be started here, or ``None``."""
     if os.geteuid() != 0:
         return "starting slurmctld and virtual nodes needs root"
-    absent = [name for name in COMMANDS if shutil.which(name, path=search()) is None]
-    return f"not installed: {', '.join(absent)} (apt-get install -y slurm-wlm munge)" if absent else None
+    absent = [name for name in (*COMMANDS, *database.COMMANDS) if shutil.which(name, path=search()) is None]
+    return f"not installed: {', '.join(absent)} (apt-get install -y {PACKAGES})" if absent else None
 
 
 def search() -> str:
@@ -106,6 +111,7 @@ class Cluster:
         gpus: of each node, null devices.
         array_size: MaxArraySize.
         keep: seconds that an ended job stays known (MinJobAge).
+        accounting: whether there is a slurmdbd.
     """
 
     folder: Path
@@ -114,6 +120,7 @@ class Cluster:
     gpus: int = 2
     array_size: int = 1001
     keep: int = 300
+    accounting: bool = True
 
     @property
     def conf(self) -> Path:
@@ -135,10 +142,11 @@ class Cluster:
         """Start what is not running; returns when every node can take jobs."""
         if not self.conf.exists():
             self._configure()
-        self.start("munged")
-        self.start("slurmctld")
-        for name in self._names():
+        for name in self._daemons():
             self.start(name)
+        for name in self._names():
+            with contextlib.suppress(RuntimeError):  # it was never down
+                self.run("scontrol", "update", f"nodename={name}", "state=resume")
         idle = ("idle", "mix", "alloc", "comp")
         wait(lambda: sum(state in idle for state in self.run("sinfo", "-hN", "-p", "low", "-o", "%t").split()) == len(self._names()))
 
@@ -147,7 +155,7 @@ class Cluster:
         if not self.conf.exists():
             return
         # pids are read first: a slurmd removes its file at the start of a slow exit
-        pids = [pid for name in reversed(["munged", "slurmctld", *self._names()]) if (pid := self._pid(name)) is not None]
+        pids = [pid for name in reversed(self._daemons()) if (pid := self._pid(name)) is not None]
         steps = self._of_this_cluster()
         for pid in [*steps, *pids]:
             kill(pid, signal.SIGKILL if pid in steps else signal.SIGTERM)
@@ -159,7 +167,7 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, name: str) -> None:
-        """Start one daemon: ``munged``, ``slurmctld`` or a node; each detaches itself and writes its pid file."""
+        """Start one daemon: ``munged``, ``mariadbd``, ``slurmdbd``, ``slurmctld`` or a node; each writes its pid file."""
         if self._pid(name) is not None:
             return
         run = self.folder / "run"
@@ -170,6 +178,16 @@ class Cluster:
                 f"--log-file={self.folder}/log/munged.log", f"--seed-file={self.folder}/munge/seed", "--force",
             )  # fmt: skip
             wait(lambda: (run / "munge.sock").exists())
+        elif name == "mariadbd":
+            database.start_mariadb(self.folder, self.environment(), wait)
+        elif name == "slurmdbd":
+            self._daemon("slurmdbd")
+            wait(lambda: self.run("sacctmgr", "--noheader", "show", "cluster") or True)
+            if "rewardsweep" not in self.run("sacctmgr", "--noheader", "show", "cluster", "format=cluster%20"):
+                # before slurmctld starts, which would otherwise try again for a while
+                self.run("sacctmgr", "--immediate", "--quiet", "add", "cluster", "rewardsweep")
+                self.run("sacctmgr", "--immediate", "--quiet", "add", "account", "lab")
+                self.run("sacctmgr", "--immediate", "--quiet", "add", "user", "root", "account=lab", "defaultaccount=lab")
         elif name == "slurmctld":
             self._daemon("slurmctld", "-f", str(self.conf))
             wait(lambda: "UP" in self.run("scontrol", "ping"))
@@ -188,7 +206,10 @@ class Cluster:
 
     def status(self) -> dict[str, int | None]:
         """The pid of each daemon, ``None`` where it is down."""
-        return {name: self._pid(name) for name in ["munged", "slurmctld", *self._names()]}
+        return {name: self._pid(name) for name in self._daemons()}
+
+    def _daemons(self) -> list[str]:
+        return ["munged", *(["mariadbd", "slurmdbd"] if self.accounting else []), "slurmctld", *self._names()]
 
     def _names(self) -> list[str]:
         return [f"node{number}" for number in range(1, self.nodes + 1)]
@@ -200,7 +221,7 @@ class Cluster:
             raise RuntimeError(f"{command[0]} did not start: see {self.folder / 'log'}")
 
     def _configure(self) -> None:
-        for name in ("etc", "run", "log", "munge", "state", "spool", "dev"):
+        for name in ("etc", "run", "log", "munge", "state", "spool", "dev", "db"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         key = self.folder / "munge" / "key"
         key.write_bytes(os.urandom(128))
@@ -208,8 +229,11 @@ class Cluster:
         for number in range(self.gpus):
             # what slurmd takes for a GPU must be a device: the null device will do
             os.mknod(self.folder / "dev" / f"gpu{number}", 0o20666, os.makedev(1, 3))
-        port = free_ports(self.nodes + 1)
-        text = CONF.format(folder=self.folder, port=port, array_size=self.array_size, keep=self.keep)
+        port = free_ports(self.nodes + 3)
+        accounting = database.CONF.format(folder=self.folder, port=port + self.nodes + 1) if self.accounting else database.NONE
+        if self.accounting:
+            database.configure(self.folder, port + self.nodes + 1)
+        text = CONF.format(folder=self.folder, port=port, array_size=self.array_size, keep=self.keep, accounting=accounting)
         for number, name in enumerate(self._names(), start=1):
             text += NODE.format(name=name, port=port + number, cpus=self.cpus, gpus=self.gpus)
         names = f"node[1-{self.nodes}]" if self.nodes > 1 else "node1"

@@ -20,6 +20,26 @@ test:
   time: 10min
   limits: {workers: 2, calls_per_minute: 60}
 """
+SLOW = """\
+import time
+
+from core.definition.fields import execution
+from core.definition.trial import LossTermConfig
+from core.registry import register
+
+
+class SlowConfig(LossTermConfig):
+    seconds: float = execution(0.0, ge=0, unit="seconds", doc="how long a forward pass waits; no part of what is computed")
+
+
+def slow(batch, config):
+    time.sleep(config.seconds)
+    return batch.chosen * 0.0
+
+
+register("loss", "slow", SlowConfig, "slow:slow")
+"""
+"""Trials must be there long enough to be hit, at no cost of the two cores that everything here runs on."""
 ARRAY_SIZE = 3
 """MaxArraySize: five workers are two arrays."""
 
@@ -44,6 +64,7 @@ class ClusterStudy(Study):
         for process in self.started:
             if process.poll() is None:
                 process.kill()
+            if process.stdout is not None and not process.stdout.closed:
                 process.communicate()
 
 
@@ -64,9 +85,29 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def study(tmp_path: Path, cluster: Cluster) -> Iterator[ClusterStudy]:
-    made = ClusterStudy(tmp_path, cluster.conf)
+    yield from _study(tmp_path, cluster, PROFILE)
+
+
+@pytest.fixture
+def bad_night(tmp_path: Path, cluster: Cluster) -> Iterator[ClusterStudy]:
+    """A study of forty trials; afterwards every node and daemon is there again."""
+    from test_big_drill import DEFINITION as FORTY
+    from test_big_drill import PROFILE as SIX
+
+    (tmp_path / "night").mkdir()
+    try:
+        for made in _study(tmp_path / "night", cluster, SIX):
+            made.write(FORTY, "forty")
+            (made.folder / "slow.py").write_text(SLOW, encoding="utf-8")
+            yield made
+    finally:
+        cluster.up()
+
+
+def _study(folder: Path, cluster: Cluster, profile: str) -> Iterator[ClusterStudy]:
+    made = ClusterStudy(folder, cluster.conf)
     made.write()
-    (tmp_path / "clusters.yaml").write_text(PROFILE, encoding="utf-8")
+    (folder / "clusters.yaml").write_text(profile, encoding="utf-8")
     yield made
     made.end()
     cluster.run("scancel", "--full", "--user", "root")

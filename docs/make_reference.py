@@ -20,7 +20,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 PAGE = Path(__file__).resolve().parent / "reference" / "commands.md"
-BLOCK = re.compile(r"<!-- options: ([\w ]+) -->\n.*?<!-- end -->", flags=re.DOTALL)
+BLOCK = re.compile(r"<!-- options: ([\w -]+) -->\n.*?<!-- end -->", flags=re.DOTALL)
 
 
 @dataclass(frozen=True)

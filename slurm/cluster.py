@@ -11,6 +11,7 @@ is in no queue. A task needs nothing that is written after sbatch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -18,14 +19,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from core.control.jobs import jobs_of
-from core.control.ports import NOTHING_YET, Job, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import nodes, process, snapshot
@@ -34,6 +36,7 @@ from core.workspace.layout import Workspace
 from slurm import sbatch
 from slurm.polling import Reply, Run, is_slurm, run
 from slurm.profile import Cluster, Profile
+from slurm.reservations import next_begin
 
 IDLE_SECONDS = 60.0
 RETRY_SECONDS = 30.0
@@ -45,6 +48,9 @@ MARGIN = 1.5
 """Nodes differ; a worker that meets its limit all the same costs a checkpoint and a wait."""
 CHECKPOINTS_AHEAD = 3.0
 """A worker is warned so many times its sweep's longest checkpoint before the time limit."""
+RESERVATION_SECONDS = 300.0
+"""How long an answer about reservations holds."""
+RESERVED_WITHIN_SECONDS = 7 * 86400.0
 NEVER = 10**6
 """submitit's own count of time limits must never decide."""
 
@@ -80,6 +86,17 @@ class _Array(SlurmExecutor):  # type: ignore[misc]  # submitit is not typed for 
         return ["env", *(word for name in foreign for word in ("-u", name)), "sbatch", str(submission_file_path)]
 
 
+@dataclass(frozen=True)
+class _Night:
+    """A night's grant at the moment of a submission, so that the record and the script say the same."""
+
+    grant: Grant
+    now: float
+
+    def cut(self, profile: Profile, shape: Shape) -> sbatch.Cut | None:
+        return sbatch.cut(profile, shape, self.grant, self.now)
+
+
 class SlurmSubmitter:
     """Starts workers as tasks of SLURM arrays.
 
@@ -91,6 +108,7 @@ class SlurmSubmitter:
         idle: seconds without claimable work after which a worker leaves.
         ask: runs a command of SLURM.
         clock: seconds.
+        wall: unix seconds.
     """
 
     def __init__(
@@ -102,6 +120,7 @@ class SlurmSubmitter:
         idle: float = IDLE_SECONDS,
         ask: Run = run,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.workspace = workspace
         self.cluster = cluster
@@ -111,10 +130,12 @@ class SlurmSubmitter:
         self.trouble: str | None = None
         self._ask = ask
         self._clock = clock
+        self._wall = wall
         self._wait_until = float("-inf")
         self._withdrawn = float("-inf")
         self._profile = cluster.profile
         self._array_size: int | None = None
+        self._reserved: tuple[float, float | None] = (float("-inf"), None)
 
     def slots(self, shape: Shape) -> int:
         """How many workers of this shape may be queued or running at once.
@@ -130,12 +151,20 @@ class SlurmSubmitter:
             )
         return self.workers
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
+    def seconds(self, shape: Shape) -> float | None:
+        """How long a worker of this shape lasts at most."""
+        return sbatch.time_limit(self.cluster.profile, shape)
+
+    def submit(
+        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+    ) -> list[str]:
         """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
 
         They are warned three times the longest checkpoint before the time limit, where that is more than the profile says. Where the
         definition leaves the time to us (``resources.time: auto``), and a trial has shown how long it takes, they ask for what their
         trials need and no more: a short job is backfilled.
+
+        With ``grant`` none where too little time is left before the night ends or the nodes are reserved.
 
         Raises:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
@@ -146,7 +175,12 @@ class SlurmSubmitter:
             self.trouble = None
         count = min(count, self._room(), self.workers)
         while count > 0 and self._clock() >= self._wait_until:
-            done = self._array(sweep, revision, shape, min(count, self.array_size()))
+            now = self._wall()
+            night = None if grant is None else self._night(shape, grant, now)
+            if night is not None and night.cut(self._profile, shape) is None:
+                self.trouble = f"too little time is left for a worker before {night.grant.night} ends or the nodes are reserved"
+                break
+            done = self._array(sweep, revision, shape, min(count, self.array_size()), night)
             if done is None:
                 break
             keys += done
@@ -159,6 +193,19 @@ class SlurmSubmitter:
         if ids and self._clock() >= self._withdrawn + RETRY_SECONDS:
             self._withdrawn = self._clock()
             self._ask(("scancel", "--state=PENDING", *ids))
+
+    def _night(self, shape: Shape, grant: Grant, now: float) -> _Night:
+        # sized by what trials have shown or not, a worker never gets more than what was set aside for it
+        most = min(sbatch.time_limit(self.cluster.profile, shape), grant.seconds if grant.seconds is not None else math.inf)
+        return _Night(replace(grant, closes=self._closes(grant.closes, now), seconds=most), now)
+
+    def _closes(self, closes: float, now: float) -> float:
+        """When workers must be gone: at the end of the night, or before the nodes are reserved for others."""
+        asked, begin = self._reserved
+        if now - asked > RESERVATION_SECONDS:
+            begin = next_begin(self.cluster.profile, self._ask, now, now + RESERVED_WITHIN_SECONDS)
+            self._reserved = (now, begin)
+        return closes if begin is None else min(closes, begin)
 
     def array_size(self) -> int:
         """Tasks of one array: the profile's limit, and the controller's ``MaxArraySize``."""
@@ -175,19 +222,21 @@ class SlurmSubmitter:
         folders = [self.workspace.jobs / name for name in os.listdir(self.workspace.jobs)]
         return limit - sum(1 for f in folders if not ((f / "left.json").exists() or (f / "ended.json").exists()))
 
-    def _array(self, sweep: str, revision: int, shape: Shape, count: int) -> list[str] | None:
+    def _array(self, sweep: str, revision: int, shape: Shape, count: int, night: _Night | None) -> list[str] | None:
         """One array of ``count`` tasks, of fewer where the queue is nearly full; ``None`` where none can be submitted now."""
         try:
-            folders = self._reserve(sweep, revision, shape, count)
+            folders = self._reserve(sweep, revision, shape, count, night)
             if not folders:
                 return None
-            refusal = self._sbatch(shape, folders)
+            refusal = self._sbatch(shape, folders, night)
         except OSError as error:
             raise fault(error, self.workspace.jobs) from error
         if refusal is None:
             return [folder.name for folder in folders]
         if NO_ANSWER.search(refusal):
             # it may have arrived all the same: the folders stay, and a poll finds the array by its name or not at all
+            for folder in folders:
+                write_atomic(folder / "submitted.json", json.dumps({"unanswered": refusal}, indent=1))
             self._pause(f"SLURM does not answer: {refusal}")
             return None
         for folder in folders:
@@ -195,7 +244,7 @@ class SlurmSubmitter:
         if not QUEUE_IS_FULL.search(refusal):
             raise EnvironmentFault("SLURM refuses the workers", found=refusal, next=f"sweep doctor --cluster {self.cluster.name}")
         if count > 1:
-            return self._array(sweep, revision, shape, count // 2)
+            return self._array(sweep, revision, shape, count // 2, night)
         self._pause(f"the queue is full: {refusal}")
         return None
 
@@ -203,7 +252,7 @@ class SlurmSubmitter:
         self.trouble = why
         self._wait_until = self._clock() + RETRY_SECONDS
 
-    def _reserve(self, sweep: str, revision: int, shape: Shape, count: int) -> list[Path]:
+    def _reserve(self, sweep: str, revision: int, shape: Shape, count: int, night: _Night | None) -> list[Path]:
         """Make the job folders; another submitter of the same sweep takes the next numbers, or leaves us none."""
         number = max((int(job.key.rsplit("-", 1)[1]) for job in jobs_of(self.workspace, sweep)), default=0)
         folders: list[Path] = []
@@ -217,15 +266,20 @@ class SlurmSubmitter:
             folders.append(folder)
         name = f"{folders[0].name}-{uuid.uuid4().hex[:6]}" if folders else ""
         profile = self._profile
+        cut = night.cut(profile, shape) if night else None
         for task, folder in enumerate(folders):
-            record = {
+            record: dict[str, Any] = {
                 "v": 1, "sweep": sweep, "revision": revision, "entry": self.entry, "shape": asdict(shape), "gpus": [],
                 "threads": sbatch.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
                 "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
-                "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile), "warned": sbatch.warned_from(profile, shape),
-                "limit": sbatch.time_limit(profile, shape), "mounts": list(profile.mounts), "free": profile.free,
+                "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
+                "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
+                "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
                 "step": sbatch.step(profile, shape, sys.executable),
             }  # fmt: skip
+            if night is not None and cut is not None:
+                numbered = int(folder.name.rsplit("-", 1)[1])
+                record["night"] = night.grant.orders(numbered, 60.0 * cut.minutes, profile.signal_lead)
             write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
             if task:
                 os.symlink(f"../{folders[0].name}/submitit", folder / "submitit")
@@ -233,12 +287,13 @@ class SlurmSubmitter:
             write_atomic(folders[0] / "array.json", json.dumps({"name": name, "tasks": [folder.name for folder in folders]}, indent=1))
         return folders
 
-    def _sbatch(self, shape: Shape, folders: Sequence[Path]) -> str | None:
+    def _sbatch(self, shape: Shape, folders: Sequence[Path], night: _Night | None) -> str | None:
         """Submit the array of these folders and write down its id; returns what SLURM says where it refuses."""
         profile, first = self._profile, folders[0]
         array = json.loads((first / "array.json").read_text(encoding="utf-8"))
         without = sorted(nodes.excluded(self.workspace))
-        values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment(), without)
+        cut = night.cut(profile, shape) if night else None
+        values = sbatch.parameters(profile, shape, array["name"], self.workspace.root, self._environment(), without, cut)
         log = first / "submitit"
         log.mkdir()
         try:

@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from core.control.jobs import jobs_of
-from core.control.ports import NOTHING_YET, Job, JobAnswer, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import process, snapshot
@@ -49,6 +49,10 @@ def default_workers(shape: Shape) -> int:
     if shape.gpus:
         return gpus_here() // shape.gpus
     return max(1, cores_here() // (shape.cpus or shape.processes))
+
+
+LEAD_SECONDS = 30.0
+"""How long before its night's end a worker of this machine saves and leaves."""
 
 
 class LocalScheduler:
@@ -99,12 +103,18 @@ class LocalSubmitter:
             )
         return min(self.workers, fit) if self.workers and shape.gpus else self.workers or fit
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
+    def seconds(self, shape: Shape) -> float | None:
+        """This machine ends no worker."""
+        return None
+
+    def submit(
+        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+    ) -> list[str]:
         """Start up to ``count`` workers; the exclusive making of a job's folder keeps two submitters apart."""
         keys: list[str] = []
         try:
             for _ in range(count):
-                folder = self._reserve(sweep, revision, shape)
+                folder = self._reserve(sweep, revision, shape, grant)
                 if folder is None:
                     break
                 self._start(folder)
@@ -116,7 +126,7 @@ class LocalSubmitter:
     def withdraw(self, jobs: Sequence[Job]) -> None:
         """There is no queue on one's own machine: workers begin at once and leave by themselves."""
 
-    def _reserve(self, sweep: str, revision: int, shape: Shape) -> Path | None:
+    def _reserve(self, sweep: str, revision: int, shape: Shape, grant: Grant | None) -> Path | None:
         jobs = jobs_of(self.workspace, sweep)
         everyone = [job for id in sorted(sweep.id for sweep in self.workspace.sweeps()) for job in jobs_of(self.workspace, id)]
         answers = LocalScheduler().poll(everyone)
@@ -129,7 +139,7 @@ class LocalSubmitter:
             return None
         free = [gpu for gpu in gpu_names() if gpu not in taken]
         workers = self.slots(shape)
-        record = {
+        record: dict[str, Any] = {
             "v": 1,
             "sweep": sweep,
             "revision": revision,
@@ -142,6 +152,10 @@ class LocalSubmitter:
             "submitter": process.identity(),
             "created": round(time.time(), 3),
         }
+        if grant is not None:
+            now = time.time()
+            closes = min(grant.closes, now + (grant.seconds or grant.closes - now))
+            record["night"] = replace(grant, closes=closes).orders(number, closes - now, min(LEAD_SECONDS, (closes - now) / 10))
         write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
         return folder
 

@@ -85,7 +85,11 @@ class SlurmScheduler:
             elif _job_id(job) is not None or self.trouble is not None:
                 # submitted since the last look, or nobody could be asked whether it was
                 answers[job.key] = JobAnswer(alive=True, silent=self.trouble is not None, evidence=self.trouble or "submitted")
-            elif process.is_here(job.details["submitter"]) and process.evidence_of_end(job.details["submitter"]) is None:
+            elif (
+                "unanswered" not in job.details
+                and process.is_here(job.details["submitter"])
+                and process.evidence_of_end(job.details["submitter"]) is None
+            ):
                 answers[job.key] = JobAnswer(alive=True, silent=True, evidence="being submitted")
         return answers
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from core.definition.reading import Document, Path_, read_file
 from core.definition.scalars import parse_duration, parse_memory
 from core.errors import DefinitionError, Place, UsageError, nearest
+from core.workspace import holds
 from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep
 
@@ -63,6 +64,15 @@ class Container(_Section):
     python: str = Field("python3", description="the interpreter inside the image")
 
 
+class Keeper(_Section):
+    """The job that serves nightly grids where the launch host has no timer."""
+
+    partition: str | None = None
+    qos: str | None = None
+    time: Seconds = Field(86400.0, ge=60, description="how long one lasts before its successor takes over")
+    memory: Annotated[float, BeforeValidator(_gib)] = Field(2.0, gt=0, description="memory, for the index and MLflow")
+
+
 class Profile(_Section):
     """One cluster."""
 
@@ -85,6 +95,8 @@ class Profile(_Section):
     container: Container | None = None
     sbatch: dict[str, str | None] = Field(default_factory=dict, description="any other option of sbatch; `true` for one without a value")
     limits: Limits = Limits()
+    shared_dir: str | None = Field(None, description="the site's folder that all nodes see and all users can read; holds its HOLD")
+    keeper: Keeper | None = Field(None, description="the job that serves nightly grids")
 
     @field_validator("sbatch")
     @classmethod
@@ -115,6 +127,12 @@ class Cluster:
         record = {"v": 1, "name": self.name, "profile": self.profile.model_dump(mode="json", exclude_unset=True)}
         sweep.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(sweep.folder / "cluster.json", json.dumps(record, indent=1), sync=True)
+        holds.remember(sweep, self.shared_dir, self.profile.account)
+
+    @property
+    def shared_dir(self) -> Path | None:
+        """The site's folder, where the profile names one."""
+        return Path(self.profile.shared_dir).expanduser().absolute() if self.profile.shared_dir else None
 
 
 HERE = Cluster(LOCAL, Profile(kind="local"))
@@ -195,7 +213,7 @@ def _explained(error: ValidationError, name: str, document: Document) -> Definit
     place = _place(document, path)
     word = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        sections: dict[str, type[BaseModel]] = {"limits": Limits, "container": Container}
+        sections: dict[str, type[BaseModel]] = {"limits": Limits, "container": Container, "keeper": Keeper}
         section = sections.get(str(first["loc"][0]), Profile) if len(first["loc"]) > 1 else Profile
         allowed = sorted(section.model_fields)
         return DefinitionError(

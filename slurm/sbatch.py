@@ -15,11 +15,13 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
+from core.control.ports import Grant
 from core.definition.plan import Shape
 from slurm.profile import Container, Profile
 
@@ -29,14 +31,40 @@ RESOLUTION_SECONDS = 60.0
 """SLURM may warn of the time limit this much earlier than it was asked to (sbatch's manual, ``--signal``)."""
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What a night makes of a job.
+
+    Attributes:
+        minutes: the time limit.
+        least: minutes to which SLURM may shorten it, where it then starts or still fits before the deadline.
+        deadline: seconds from the submission; SLURM removes the job where it can no longer end before it, and ends it there.
+        nice: how far it stands behind other jobs.
+        account: or ``None`` for the profile's.
+    """
+
+    minutes: int
+    least: int
+    deadline: int
+    nice: int
+    account: str | None = None
+
+
+def cut(profile: Profile, shape: Shape, grant: Grant, now: float) -> Cut | None:
+    """The limits of a job in a night; ``None`` where too little of the night, or of its budget, is left to do anything that lasts."""
+    seconds = min(time_limit(profile, shape), grant.closes - now, grant.seconds if grant.seconds is not None else math.inf)
+    minutes, least = math.floor(seconds / 60), math.ceil((grant.useful + profile.signal_lead) / 60)
+    return Cut(minutes, least, math.floor(grant.closes - now), grant.nice, grant.account) if minutes >= least else None
+
+
 def time_limit(profile: Profile, shape: Shape) -> float:
     """Seconds that a worker is given, whole minutes as SLURM counts them."""
     return 60.0 * math.ceil((shape.time or profile.time) / 60)
 
 
-def warned_from(profile: Profile, shape: Shape) -> float:
+def warned_from(profile: Profile, shape: Shape, cut: Cut | None = None) -> float:
     """Seconds after a worker's beginning from which on a warning is that of the time limit and not of a preemption."""
-    return max(0.0, time_limit(profile, shape) - profile.signal_lead - RESOLUTION_SECONDS)
+    return max(0.0, (60.0 * cut.minutes if cut else time_limit(profile, shape)) - profile.signal_lead - RESOLUTION_SECONDS)
 
 
 def cpus(profile: Profile, shape: Shape) -> int:
@@ -75,7 +103,13 @@ def requeues(profile: Profile) -> bool:
 
 
 def parameters(
-    profile: Profile, shape: Shape, name: str, root: Path, environment: Mapping[str, str], without: Sequence[str] = ()
+    profile: Profile,
+    shape: Shape,
+    name: str,
+    root: Path,
+    environment: Mapping[str, str],
+    without: Sequence[str] = (),
+    cut: Cut | None = None,
 ) -> dict[str, Any]:
     """What submitit is told, in its own words.
 
@@ -86,12 +120,16 @@ def parameters(
         root: the folder that the workers start in.
         environment: variables that the worker needs; the profile's own come first.
         without: nodes that no worker is sent to, beside those that the profile excludes.
+        cut: what a night makes of it.
     """
-    more = {key: True if value in (None, "true") else value for key, value in profile.sbatch.items() if value != "false"}
+    more: dict[str, Any] = {key: True if value in (None, "true") else value for key, value in profile.sbatch.items() if value != "false"}
     more.setdefault("requeue" if requeues(profile) else "no-requeue", True)
     more["chdir"] = str(root)
     if without:
         more["exclude"] = ",".join([*([str(more["exclude"])] if "exclude" in more else []), *without])
+    if cut is not None:
+        nice = str(more.get("nice") or "")
+        more |= {"deadline": f"now+{cut.deadline}", "time-min": cut.least, "nice": nice if nice.isdigit() and int(nice) else cut.nice}
     memory = shape.memory or profile.memory
     several = shape.processes > 1
     if several:
@@ -99,10 +137,10 @@ def parameters(
     found = {
         "job_name": name,
         "partition": profile.partition,
-        "account": profile.account,
+        "account": (cut.account if cut else None) or profile.account,
         "qos": profile.qos,
         "constraint": profile.constraint,
-        "time": round(time_limit(profile, shape) / 60),
+        "time": cut.minutes if cut else round(time_limit(profile, shape) / 60),
         "nodes": shape.nodes,
         "ntasks_per_node": shape.processes // shape.nodes,
         "cpus_per_task": cpus_per_rank(profile, shape),

@@ -14,7 +14,7 @@ from typing import Any
 from core.control.alike import Stopped, stopped
 from core.control.derive import DEFAULTS, UnitStatus
 from core.control.policy import Policy
-from core.control.ports import Job, JobAnswer
+from core.control.ports import Grant, Job, JobAnswer
 from core.control.search.steps import Step, steps
 from core.control.search.study import SearchState
 from core.control.states import OPEN
@@ -83,18 +83,32 @@ class SweepState:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a sweep: ``workers`` at most at once, and what follows failures."""
+    """What bounds a sweep.
+
+    Attributes:
+        workers: at most so many at once.
+        policy: what follows failures.
+        closed: why nothing is started now, for a sweep that runs at night only.
+        grant: what each worker of the open night is given; ``None`` where the sweep has no nights.
+        left: GPU-seconds of the night's budget that are neither used nor given to a worker; ``None``: no budget.
+        seconds: how long a worker of a shape lasts at most, where the place says so.
+    """
 
     workers: int
     policy: Policy = DEFAULTS
+    closed: str | None = None
+    grant: Grant | None = None
+    left: float | None = None
+    seconds: Mapping[Shape, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Submit:
-    """Start ``count`` workers of a shape."""
+    """Start ``count`` workers of a shape; ``grant`` is what the night gives each of them."""
 
     shape: Shape
     count: int
+    grant: Grant | None = None
 
 
 @dataclass(frozen=True)
@@ -168,10 +182,12 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
             return list(search)
         # HOLD is waited for; what a user paused, or what waits for something that failed, is the end of this run
         if waiting and (state.held or not all(unit.state in ("blocked", "held") for _, unit in state.units() if unit.state in OPEN)):
-            return []
+            return [*_idle(state, Counter())]
         complete = all(unit.state == "completed" for _, unit in state.units(pruned=state.search is None))
         return [*_idle(state, Counter()), Finish(complete)]
     if state.held:
+        return [*_idle(state, Counter())]
+    if limits.closed is not None:
         return []
     stop = _no_worker_starts(state)
     if stop is not None:
@@ -179,11 +195,14 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     actions: list[Action] = [*search] if search else [*_idle(state, open_units + busy)]
     live = Counter(job.shape for job, answer in state.jobs if answer.alive and job.left is None)
     free = limits.workers - sum(live.values())
+    left = limits.left
     for shape, count in open_units.items():
         wanted = min(count + busy[shape] - live[shape], count, free)
-        if wanted > 0:
-            actions.append(Submit(shape, wanted))
-            free -= wanted
+        for submit in _granted(shape, wanted, limits, left, now) if wanted > 0 else ():
+            actions.append(submit)
+            free -= submit.count
+            if left is not None:
+                left -= submit.count * shape.gpus * _lasts(submit, limits, now)
     return actions
 
 
@@ -195,6 +214,37 @@ def _idle(state: SweepState, wanted: Mapping[Shape, int]) -> list[Withdraw]:
 
 def _stopped(state: SweepState, policy: Policy) -> list[Stopped]:
     return stopped([(trial.planned.id, trial.planned.cell, trial.train) for trial in state.trials], policy)
+
+
+def _granted(shape: Shape, wanted: int, limits: Limits, left: float | None, now: float) -> list[Submit]:
+    """As many of the wanted workers as the night has time and budget for.
+
+    A worker is given GPU-seconds before it starts, as many as its allocation may last, so the budget holds whatever becomes of our
+    processes: the scheduler ends the allocation. What is given and not used comes back when the worker has left.
+    """
+    grant = limits.grant
+    if grant is None:
+        return [Submit(shape, wanted)]
+    longest = _lasts(Submit(shape, 1, grant), limits, now)
+    if longest < grant.useful:
+        return []
+    gpus = shape.gpus
+    if left is None or not gpus:
+        return [Submit(shape, wanted, grant)]
+    whole = min(wanted, int(left // (gpus * longest)))
+    found = [Submit(shape, whole, grant)] if whole else []
+    rest = left / gpus - whole * longest
+    if whole < wanted and rest >= grant.useful:
+        found.append(Submit(shape, 1, replace(grant, seconds=rest)))
+    return found
+
+
+def _lasts(submit: Submit, limits: Limits, now: float) -> float:
+    """Seconds that a worker lasts at most."""
+    if submit.grant is None:
+        return 0.0
+    bounds = (submit.grant.closes - now, limits.seconds.get(submit.shape), submit.grant.seconds)
+    return min(bound for bound in bounds if bound is not None)
 
 
 def _no_worker_starts(state: SweepState) -> StopDispatch | None:

@@ -38,6 +38,7 @@ class AttemptView:
         progress: its last progress line.
         validation: its last line of validation metrics.
         score: its last line of a scoring's progress.
+        load: seconds from its first line to its first step.
         saving: the longest time that a checkpoint took it, seconds.
         measured: ``step_seconds`` and ``memory_gib`` of its last step.
     """
@@ -59,6 +60,7 @@ class AttemptView:
     score: Mapping[str, Any] | None = None
     measured: Mapping[str, float] | None = None
     saving: float = 0.0
+    load: float | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ from core.definition.plan import Shape
 from core.workspace.files import write_atomic
 from core.workspace.layout import Workspace
 
+RECORDED = ("array", "cluster", "created", "gpus", "night", "requeue", "submitter")
+"""What ``Job.details`` holds of the orders."""
+
 
 def jobs_of(workspace: Workspace, sweep_id: str) -> list[Job]:
     """The workers that were submitted for a sweep, oldest first."""
@@ -40,7 +43,7 @@ def jobs_of(workspace: Workspace, sweep_id: str) -> list[Job]:
                 key=name, sweep=sweep_id, revision=record["revision"], shape=Shape(**record["shape"]),
                 job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(), left=_json(folder / "left.json"),
                 details={
-                    **{name: record[name] for name in ("array", "gpus", "requeue", "submitter") if name in record},
+                    **{name: record[name] for name in RECORDED if name in record},
                     "folder": str(folder), **submitted, "worker": _json(folder / "worker.json"),
                 },
             )

@@ -78,6 +78,44 @@ class Shown:
 NOTHING_YET = Shown()
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What a worker of a nightly grid is given.
+
+    Attributes:
+        night: the night's id, ``GRID/NIGHT``.
+        closes: unix seconds at which it must be gone.
+        useful: seconds without which it cannot do anything that lasts: to load, and to save once.
+        stagger: seconds over which the last saves of the night are spread.
+        seconds: its share of the budget: it lasts at most so long; ``None``: until the window's end.
+        account: the scheduler's account; ``None``: the cluster's.
+        nice: how far it stands behind other jobs.
+    """
+
+    night: str
+    closes: float
+    useful: float
+    stagger: float = 0.0
+    seconds: float | None = None
+    account: str | None = None
+    nice: int = 100
+
+    def orders(self, number: int, seconds: float, lead: float) -> dict[str, Any]:
+        """What the worker's ``job.json`` says of its night.
+
+        Args:
+            number: the worker's; workers of one night leave at different moments, so that not all save at once.
+            seconds: that its allocation lasts at most; they count against the budget.
+            lead: seconds from the first word to leave until it must be gone.
+        """
+        # multiples of the golden ratio, modulo 1, are spread evenly whatever their number
+        leave = self.closes - lead - self.stagger * (number * 0.618033988749895 % 1.0)
+        return {
+            "id": self.night, "closes": self.closes, "leave": round(leave, 3), "claim": round(leave - self.useful, 3),
+            "seconds": seconds, "lead": lead,
+        }  # fmt: skip
+
+
 class Scheduler(Protocol):
     """Answers for jobs, one batched question at a time."""
 
@@ -99,8 +137,16 @@ class Submitter(Protocol):
     def slots(self, shape: Shape) -> int:
         """How many workers of this shape the place can hold at once."""
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
-        """Start up to ``count`` workers and return their job keys; fewer where another one is submitting at the same time."""
+    def seconds(self, shape: Shape) -> float | None:
+        """How long a worker of this shape lasts at most; ``None``: as long as it likes."""
+
+    def submit(
+        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+    ) -> list[str]:
+        """Start up to ``count`` workers and return their job keys; fewer where another one is submitting at the same time.
+
+        ``grant``: what each is given, where they work for a nightly grid.
+        """
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
         """Take workers that have not begun out of the queue; one that begins in the same moment finds nothing to do and leaves."""

@@ -17,9 +17,14 @@ from core.control.states import ATTEMPT_STATES
 from core.errors import IntegrityError
 from core.workspace import process
 from core.workspace.files import MANIFEST
-from core.workspace.journal import JournalCache
+from core.workspace.journal import JournalCache, Summary
 from core.workspace.layout import Attempt, Scoring, Trial, Unit, Workspace
 from core.workspace.requests import Asked, asked
+
+
+def _load(summary: Summary) -> float | None:
+    """Seconds from the first line to the first step, both by the attempt's own clock."""
+    return summary.first - float(summary.started["t"]) if summary.first is not None and summary.started is not None else None
 
 
 class Reader:
@@ -84,7 +89,7 @@ class Reader:
         base = AttemptView(
             attempt.number, "unknown", steps=summary.steps, checkpoint=summary.checkpoint, last=summary.last, owner=owner,
             started=summary.started, progress=summary.progress, validation=summary.validation, score=summary.score,
-            measured=summary.measured, saving=summary.saving,
+            measured=summary.measured, saving=summary.saving, load=_load(summary),
         )  # fmt: skip
         if ended is not None and ended.get("state") in ATTEMPT_STATES:
             view = replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from core.control.canary import Canaries, trial_seconds
 from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus
 from core.control.jobs import jobs_of
+from core.control.nights import ALWAYS, tonight
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
@@ -25,7 +26,7 @@ from core.control.search.read import SearchReader, is_growing
 from core.control.search.steps import Ask, Prune, Replicate
 from core.definition.identity import scoring_key
 from core.definition.plan import PlannedTrial, Shape
-from core.workspace import nodes
+from core.workspace import holds, nodes
 from core.workspace.growth import GrowthLog
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, canaries_of
@@ -49,9 +50,10 @@ class SweepReader:
     """Reads the state of one revision of a sweep, again and again, at the price of what is new."""
 
     def __init__(self, workspace: Workspace, revision: Revision, scheduler: Scheduler | None = None) -> None:
-        self.workspace = workspace
+        self.workspace = holds.of(workspace, revision.sweep)
         self.revision = revision
         self.scheduler = scheduler
+        self.polled: list[tuple[Job, JobAnswer]] = []
         self.plan = list(revision.planned())
         self.growth = GrowthLog(revision.sweep, revision.family)
         self.policy = Policy.read(revision.meta)
@@ -144,7 +146,8 @@ class SweepReader:
             return []
         jobs = jobs_of(self.workspace, self.revision.sweep.id)
         answers = self.scheduler.poll(jobs)
-        return [(job, answers[job.key]) for job in jobs if job.key in answers]
+        self.polled = [(job, answers[job.key]) for job in jobs if job.key in answers]
+        return self.polled
 
     def _look_at_canaries(self, *, at_once: bool = False) -> None:
         """Read the canaries' states, at most once a second where a worker asks trial by trial."""
@@ -183,38 +186,48 @@ class TickResult:
     submitted: list[str] = field(default_factory=list)
     stopped: StopDispatch | None = None
     grew: bool = False
+    closed: str | None = None
 
 
-def tick(reader: SweepReader, submitter: Submitter | None, workers: int | None = None) -> TickResult:
+def tick(
+    reader: SweepReader, submitter: Submitter | None, workers: int | None = None, clock: Callable[[], float] = time.time
+) -> TickResult:
     """One pass over a sweep.
 
     Args:
         reader: of the sweep; its scheduler is asked once.
         submitter: starts workers; ``None`` only looks.
         workers: at most so many at once; default: what the place can hold.
+        clock: unix seconds.
+
+    ``closed`` of the result says why nothing may start now, for a sweep that runs at night only.
     """
-    result = _pass(reader, submitter, workers)
+    result = _pass(reader, submitter, workers, clock)
     if result.grew:  # what was gained is worked on at once
-        first, result = result, _pass(reader, submitter, workers)
+        first, result = result, _pass(reader, submitter, workers, clock)
         result.submitted = first.submitted + result.submitted
     return result
 
 
-def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None) -> TickResult:
+def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None, clock: Callable[[], float]) -> TickResult:
     state = reader.state()
     _exclude_failed_nodes(reader, state)
     shapes = {shape for shape, unit in state.units() if unit.claimable} or reader.shapes_to_come()
     if workers is None:
         workers = max((submitter.slots(shape) for shape in shapes), default=1) if submitter is not None else 0
-    actions = decide(state, Limits(workers, reader.policy), time.time())
-    result = TickResult(state, actions)
+    now = clock()
+    sweep = reader.revision.sweep.id
+    night = tonight(reader.workspace, sweep, reader.polled, state, workers, now) if submitter is not None else ALWAYS
+    longest = {shape: seconds for shape in shapes if submitter is not None and (seconds := submitter.seconds(shape)) is not None}
+    actions = decide(state, Limits(workers, reader.policy, night.closed, night.grant, night.left, longest), now)
+    result = TickResult(state, actions, closed=night.closed)
     for action in actions:
         if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
             result.grew |= carry_out(reader.search, state.search, action)
         if isinstance(action, Submit) and submitter is not None:
-            revision = reader.revision
             shown = _shown(state, action)
-            result.submitted += submitter.submit(revision.sweep.id, revision.number, action.shape, action.count, shown)
+            number = reader.revision.number
+            result.submitted += submitter.submit(sweep, number, action.shape, action.count, shown, action.grant)
         if isinstance(action, Withdraw) and submitter is not None:
             submitter.withdraw(action.jobs)
         if isinstance(action, Grow) and submitter is not None:

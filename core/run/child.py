@@ -37,7 +37,7 @@ def fork(workspace: Workspace, work: Work, place: Place) -> int:
     code = 1
     try:
         die_with_parent(parent)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         _offer_to_oom_killer()
         code = _run(workspace, work, replace(place, worker=f"{place.worker}-{os.getpid()}"))

@@ -14,12 +14,15 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from core.training.context import Ask
 
 WARNING = signal.SIGUSR2
+RESOLUTION_SECONDS = 120.0
+"""A limit that the scheduler cuts to a deadline is cut to whole minutes, and its warning may come a minute early."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Allocation:
         job_id: the scheduler's name for it.
         restart: how often the scheduler has restarted it.
         limit: seconds that it lasts at most; ``None``: for ever.
+        leave: unix seconds at which its night ends for it.
+        claim: unix seconds until which it takes up work.
+        grid: the folder of the nightly grid that it works for.
     """
 
     warned: float | None = None
@@ -39,16 +45,39 @@ class Allocation:
     job_id: str | None = None
     restart: int = 0
     limit: float | None = None
+    leave: float | None = None
+    claim: float | None = None
+    grid: Path | None = None
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Allocation:
         """From ``job.json`` and the environment."""
         began = float(os.environ.get("SWEEP_JOB_BEGAN") or time.time())
         restart = int(os.environ.get("SWEEP_JOB_RESTART") or 0)
-        return cls(record.get("warned"), began, os.environ.get("SWEEP_JOB_ID"), restart, record.get("limit"))
+        given = cls(record.get("warned"), began, os.environ.get("SWEEP_JOB_ID"), restart, record.get("limit"))
+        night = record.get("night")
+        if night is None:
+            return given
+        grid = Path(record["workspace"]) / "nights" / str(night["id"]).partition("/")[0]
+        warned = given.warned
+        if warned is not None:  # the scheduler has cut the limit so that it ends with the night
+            warned = max(0.0, min(warned, night["closes"] - began - night["lead"] - RESOLUTION_SECONDS))
+        return replace(given, warned=warned, leave=night["leave"], claim=night["claim"], grid=grid)
+
+    def closed(self, now: float) -> str | None:
+        """Why nothing further is taken up in it, or ``None``."""
+        if self.claim is not None and now >= self.claim:
+            return "its night ends"
+        if self.grid is not None and not (self.grid / "grid.json").exists():
+            return "its nightly grid was removed"
+        if self.grid is not None and (self.grid / "PAUSED").exists():
+            return "its nightly grid is paused"
+        return None
 
     def why(self, number: int, now: float | None = None) -> Ask:
         """What signal ``number`` asks for."""
+        if number == WARNING and self.leave is not None and (time.time() if now is None else now) >= self.leave:
+            return "time_limit"
         if self.warned is None or number != WARNING:
             return "stop"
         elapsed = (time.time() if now is None else now) - self.began

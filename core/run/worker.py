@@ -31,7 +31,7 @@ from core.run.child import fork
 from core.run.dying import LOST_RACE
 from core.run.fitness import Needs, problems_here
 from core.run.leaving import Allocation, end_without_word
-from core.workspace import nodes, process
+from core.workspace import holds, nodes, process
 from core.workspace.files import write_atomic
 from core.workspace.journal import JournalWriter, read_lines
 from core.workspace.layout import Attempt, Unit, Workspace
@@ -43,6 +43,10 @@ GROWING_TICK_SECONDS = 5.0
 """Between two passes where a pass may add trials, or stop some."""
 GROWING_SECONDS = 60.0
 """So long a worker without work stays where a pass may still add trials."""
+LOOK_SECONDS = 2.0
+"""How often the parent looks, while a child works, whether its night has ended or HOLD is set."""
+HOLD_SECONDS = 20.0
+"""A training child sees HOLD itself and saves; one that scores, or is stuck, is told to leave after so long."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Orders:
             mounts=tuple(record.get("mounts", ())), free=float(record.get("free", 0.0)),
             step=tuple(record.get("step", ())),
         )  # fmt: skip
-        return orders, Workspace.open(Path(record["workspace"]))
+        workspace = Workspace.open(Path(record["workspace"]))
+        return orders, holds.of(workspace, workspace.sweep(record["sweep"]))
 
 
 class Worker:
@@ -96,6 +101,8 @@ class Worker:
         self._leaving: int | None = None
         self._child: int | None = None
         self._failed_node: str | None = None
+        self._why: str | None = None
+        self._held_since: float | None = None
         self._reader = self._read_plan()
         self._offset = int(orders.key.rsplit("-", 1)[-1])
 
@@ -109,20 +116,18 @@ class Worker:
         """Work until nothing is claimable for ``idle`` seconds, or until told to leave."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._leave)
+        signal.signal(signal.SIGALRM, self._look)
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
             (self.orders.folder / name).unlink(missing_ok=True)
-        identity = {
-            **process.identity(),
-            "node": process.node(),
-            "job_id": self.orders.allocation.job_id,
-            "restart": self.orders.allocation.restart,
-        }
+        allocation = self.orders.allocation
+        identity = {**process.identity(), "node": process.node(), "job_id": allocation.job_id, "restart": allocation.restart}
+        identity |= {"began": round(allocation.began, 3), "t": round(time.time(), 3)}
         write_atomic(self.orders.folder / "worker.json", json.dumps(identity, indent=1), sync=True)
         excluded = nodes.excluded(self.workspace) if self.orders.allocation.job_id is not None else {}
         if process.node() in excluded:
             # this array was queued before its node failed
             reason = f"node {process.node()} is left out: {excluded[process.node()]}"
-            write_atomic(self.orders.folder / "left.json", json.dumps({"reason": reason, "done": 0}), sync=True)
+            self._left(reason)
             return
         problems = problems_here(Needs(self.orders.shape, self.orders.folder, self.orders.mounts, self.orders.free))
         if problems:
@@ -137,6 +142,10 @@ class Worker:
                 break
             if self._failed_node is not None:
                 reason = f"its node failed: {self._failed_node}"
+                break
+            closed = allocation.closed(time.time())
+            if closed is not None:
+                reason = closed
                 break
             work = self._next()
             if work is not None:
@@ -156,21 +165,40 @@ class Worker:
                 break
             time.sleep(POLL_SECONDS)
         if self._leaving is not None:
-            reason = f"signal {signal.Signals(self._leaving).name}"
-        write_atomic(self.orders.folder / "left.json", json.dumps({"reason": reason, "done": self.done}), sync=True)
+            reason = self._why or f"signal {signal.Signals(self._leaving).name}"
+        self._left(reason)
+
+    def _left(self, reason: str, **more: bool) -> None:
+        left = {"reason": reason, "done": self.done, "t": round(time.time(), 3), **more}
+        write_atomic(self.orders.folder / "left.json", json.dumps(left), sync=True)
 
     def _unfit(self, problems: list[str]) -> None:
         """Leave before the first claim, and keep others away from this node."""
         why = "; ".join(problems)
         print(f"this node failed its check: {why}", file=sys.stderr, flush=True)
         self._exclude(f"its check failed: {why}")
-        record = {"reason": f"the check of its node failed: {why}", "done": 0, "unfit": True}
-        write_atomic(self.orders.folder / "left.json", json.dumps(record), sync=True)
+        self._left(f"the check of its node failed: {why}", unfit=True)
 
     def _leave(self, number: int, frame: object) -> None:
         self._leaving = self._leaving or number
         if self._child is not None:
             os.kill(self._child, _passed_on(number))
+
+    def _look(self, number: int, frame: object) -> None:
+        """Called while a child works: its night may have ended, or HOLD been set."""
+        if self._leaving is not None:
+            return
+        leave = self.orders.allocation.leave
+        if leave is not None and time.time() >= leave:
+            self._why = "its night ends"
+            self._leave(signal.SIGUSR2, frame)
+        elif not self.workspace.held:
+            self._held_since = None
+        elif self._held_since is None:
+            self._held_since = time.monotonic()
+        elif time.monotonic() - self._held_since > HOLD_SECONDS:
+            self._why = "HOLD is set"
+            self._leave(signal.SIGTERM, frame)
 
     def _tick(self) -> None:
         pause = GROWING_TICK_SECONDS if self._reader.growing else TICK_SECONDS
@@ -230,7 +258,10 @@ class Worker:
         self._child = fork(self.workspace, work, place)
         if self._leaving is not None:
             os.kill(self._child, _passed_on(self._leaving))
+        # a timer beside the wait: the end of the child is seen at once
+        signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
         status = self._wait(self._child)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         child, self._child = self._child, None
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
             return

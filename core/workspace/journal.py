@@ -112,6 +112,7 @@ class Summary:
     validation: dict[str, Any] | None = None
     score: dict[str, Any] | None = None
     measured: dict[str, float] | None = None
+    first: float | None = None
 
     def fold(self, line: dict[str, Any]) -> None:
         """Take one line into account."""
@@ -119,6 +120,8 @@ class Summary:
         self.last = line["t"]
         if kind in ("started", "progress", "score", "ended"):
             setattr(self, kind, line)
+        if kind in ("progress", "metrics") and self.first is None:
+            self.first = line["t"]
         if kind == "metrics":
             if line["group"] == "validation":
                 self.validation = line

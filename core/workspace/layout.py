@@ -165,8 +165,9 @@ class Sweep:
 class Workspace:
     """A workspace on a file system that all workers share."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, holds: tuple[Path, ...] = ()) -> None:
         self.root = root
+        self._holds = holds
 
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Workspace:
@@ -221,9 +222,14 @@ class Workspace:
         return self.root / "nodes"
 
     @property
+    def nights(self) -> Path:
+        """Nightly grids (:mod:`core.workspace.nights`)."""
+        return self.root / "nights"
+
+    @property
     def held(self) -> bool:
-        """Whether HOLD stops all claims and submissions."""
-        return (self.root / "HOLD").exists()
+        """Whether a HOLD stops all claims and submissions: the workspace's own, or one of :mod:`core.workspace.holds`."""
+        return any(file.exists() for file in (self.root / "HOLD", *self._holds))
 
     def trial(self, id: str) -> Trial:
         """The folder of a trial (it need not exist)."""

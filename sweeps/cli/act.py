@@ -253,12 +253,15 @@ def tick(
             raise EnvironmentFault(
                 "no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor"
             )
-        trouble = None if files_only else _mirror(place, revision, reader, result.state)
-        row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "tracker": trouble}
+        trouble = None if files_only else mirror(place, revision, reader, result.state)
+        row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed}
+        row["tracker"] = trouble
         rows.append(row)
         if not json:
             text = ", ".join(f"{n} {state}" for state, n in result.state.counts().items())
             say(f"{revision.sweep.id}: {text}" + (f"; started {len(result.submitted)} workers" if result.submitted else ""))
+            if result.closed is not None:
+                say(f"  {result.closed}")
             if trouble:
                 say(f"  MLflow: {trouble}")
     if json:
@@ -266,7 +269,8 @@ def tick(
     return 0
 
 
-def _mirror(place: Workspace, revision: Revision, reader: SweepReader, state: SweepState) -> str | None:
+def mirror(place: Workspace, revision: Revision, reader: SweepReader, state: SweepState) -> str | None:
+    """Bring the index and MLflow up to the files; returns the tracker's trouble."""
     from core.store import Index
     from sweeps import wiring
     from sweeps.watching import mirror_once

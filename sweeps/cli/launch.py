@@ -10,6 +10,7 @@ import typer
 from core.control.decide import SweepState
 from core.definition.plan import cell_name
 from core.errors import EnvironmentFault
+from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
 from slurm.profile import of_sweep
@@ -70,6 +71,8 @@ def launch(
     _introduce(registered, prune)
     for line in planning.real_rows(loaded, [planned for planned, _ in registered.plan.trials]):
         say(line)
+    for grid in nights.of_sweep(place, registered.revision.sweep.id):
+        say(f"workers start in the nights of {grid.name} only: {grid.window} {grid.zone}, {grid.days}")
     if detach:
         return _detach(place, registered.revision, workers)
     return _drive(place, registered.revision, workers)
@@ -114,6 +117,9 @@ def _detach(place: Workspace, revision: Revision, workers: int | None) -> int:
     if result.stopped is not None:
         raise EnvironmentFault("no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor")
     alive = len(result.submitted) + sum(1 for job, answer in result.state.jobs if answer.alive and job.left is None)
+    if not alive and result.closed is not None:
+        say(f"registered: {result.closed}")
+        return 0
     if not alive:
         say("nothing to do: " + ", ".join(f"{count} {state}" for state, count in result.state.counts().items()))
         return 0

@@ -16,7 +16,7 @@ from typing import Any
 import typer
 
 from core.errors import SweepError, nearest
-from sweeps.cli import act, answer, data, define, digest, hand_on, launch, look, place, search
+from sweeps.cli import act, admin, answer, data, define, digest, hand_on, launch, look, nightly, place, search
 
 app = typer.Typer(
     name="sweep",
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for _room in (define, launch, look, act, answer, data, digest, hand_on, place, search):
+for _room in (define, launch, look, act, answer, data, digest, hand_on, place, search, nightly, admin):
     _room.add_to(app)
 
 

@@ -28,6 +28,11 @@ MAPS = (
     "skipped",
     "by_length",
     "by_source",
+    "attempts",
+    "wasted",
+    "by_user",
+    "by_account",
+    "calls",
 )
 """Mappings whose keys are data: only their values are compared."""
 DATA = ("config", "default")

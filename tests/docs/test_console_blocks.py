@@ -93,7 +93,7 @@ def test_every_command_and_option_that_the_documentation_names_exists() -> None:
         for span in spans:
             words = re.split("[#&|;]", span)[0].split()[1:]
             name = " ".join(words[:2]) if words and words[0] in groups and len(words) > 1 else words[0]
-            if not re.fullmatch(r"[a-z]+( [a-z]+)?", name):
+            if not re.fullmatch(r"[a-z]+( [a-z-]+)?", name):
                 continue  # `sweep COMMAND`, `sweep --help`
             if name not in known and name not in groups:
                 wrong.append(f"{page.name}: sweep {name}")

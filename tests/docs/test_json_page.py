@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from docs_pages import REFERENCE
 from docs_shapes import EXAMPLES, PAGE, differences
 
 from core.definition import load
+from core.workspace import nights
 from core.workspace.registration import newest
 from sweeps.cli.main import app
 from sweeps.launching import prepare
@@ -44,6 +46,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     workspace, _ = prepare(definition, folder / "runs", source="documented.yaml", overrides=[], stale="keep", prune=False)
     (folder / "searched.yaml").write_text(SEARCHED, encoding="utf-8")
     prepare(load(folder / "searched.yaml", rehearsal=True), folder / "runs", source="", overrides=[], stale="keep", prune=False)
+    always = {"window": "00:00-24:00", "days": "daily", "zone": "UTC", "created": time.time() - 3 * 86400}
+    nights.add(workspace, nights.Grid("weekly", "documented-rehearsal", **always))
     revision = newest(workspace.sweep("documented-rehearsal"))
     assert revision is not None
     return folder, next(revision.plan()).id
@@ -76,6 +80,7 @@ def test_a_reading_command_prints_the_keys_that_are_documented(
         "search show": ("search", "show", "searched"),
         "data check": ("data", "check", "documented.yaml"),
         "data stats": ("data", "stats", "documented.yaml", "validation.items=4"),
+        "nightly history": ("nightly", "history", "weekly"),
     }
     (folder / "runs" / "HOLD").touch()  # `tick` would start a worker
     real = printed(capsys, *commands.get(name, tuple(name.split())), "--json")

@@ -236,6 +236,8 @@ class FakeSlurm:
             key, _, value = line.partition("=")
             options[key] = shlex.split(value)[0] if value else ""
         indices = range(int(options.get("array", "0-0").partition("%")[0].rpartition("-")[2]) + 1)
+        if options.get("partition", "gpu") != "gpu":
+            return Reply(1, "", f"sbatch: error: invalid partition specified: {options['partition']}")
         if len(indices) > self.array_size:
             return Reply(1, "", "sbatch: error: Batch job submission failed: Invalid job array specification")
         if self.submit_limit is not None and len(self.alive()) + len(indices) > self.submit_limit:

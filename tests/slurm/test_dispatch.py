@@ -71,8 +71,11 @@ def test_a_controller_that_does_not_answer_leaves_the_folders_for_a_poll(place: 
     slurm.down = True
     assert given.submit("s", 1, Shape(), 2) == []
     assert len(jobs_of(place, "s")) == 2
+    scheduler = SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock)
+    assert [answer.alive for answer in scheduler.poll(jobs_of(place, "s")).values()] == [True, True], "silence"
     slurm.down = False
     slurm.advance(RETRY_SECONDS)
+    assert scheduler.poll(jobs_of(place, "s")) == {}, "the queue has no array of this name: it never arrived"
     assert len(given.submit("s", 1, Shape(), 2)) == 2
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.control.ports import Grant
 from core.definition.plan import Shape
 from slurm import sbatch
 from slurm.profile import Profile
@@ -82,3 +84,27 @@ def test_each_attempt_of_several_ranks_is_a_step_over_all_nodes() -> None:
         "--gres=gpu:h200:8 /env/bin/python -u -m slurm.start_rank"
     )
     assert not any(word.startswith("--gres") for word in sbatch.step(profile, Shape(nodes=2, ranks=4), "/env/bin/python"))
+
+
+def test_a_job_of_a_night_is_the_golden_one() -> None:
+    profile, shape = Profile.model_validate(FULL | {"sbatch": {}}), Shape(gpus=1)
+    cut = sbatch.cut(profile, shape, Grant("weekly/2026-11-20", closes=10_000.0, useful=300.0, account="night", nice=250), now=1_000.0)
+    assert cut == sbatch.Cut(minutes=150, least=8, deadline=9000, nice=250, account="night")
+    parameters = sbatch.parameters(profile, shape, "rs-study-0001-abc123", Path("/shared/runs"), {}, cut=cut)
+    text = sbatch.text(parameters, sbatch.command(profile, shape, "/env/bin/python", FOLDER), FOLDER / "submitit", 4)
+    file = GOLDEN / "night.sh"
+    if os.environ.get("REWRITE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+    assert sbatch.warned_from(profile, shape, cut) == 150 * 60 - 180 - 60
+
+
+def test_a_night_or_a_budget_with_too_little_left_starts_nothing() -> None:
+    profile = Profile(kind="slurm")
+    grant = Grant("weekly/2026-11-20", closes=1_000.0, useful=300.0)
+    assert sbatch.cut(profile, Shape(), grant, now=581.0) is None, "five minutes and the lead of a minute and a half are seven minutes"
+    assert sbatch.cut(profile, Shape(), grant, now=580.0) is not None
+    assert sbatch.cut(profile, Shape(), replace(grant, seconds=400.0), now=0.0) is None
+    nice = Profile.model_validate({"kind": "slurm", "sbatch": {"nice": "0"}})
+    values = sbatch.parameters(nice, Shape(), "rs-s", Path("/"), {}, cut=sbatch.cut(nice, Shape(), grant, now=0.0))
+    assert values["additional_parameters"]["nice"] == 100, "a night's jobs always stand behind others"

@@ -1,0 +1,156 @@
+"""Nightly grids as limits that :func:`core.control.decide.decide` sees.
+
+A sweep that a grid runs starts workers in open nights only. Whoever makes a pass over the sweep (a timer, a worker between two
+trials, a user) opens the night that is due, so no process has to be there at the minute, and a host that was off opens it late.
+
+Of several open nights of one sweep (two grids whose windows overlap, or one opened by hand) the one that closes last counts, unless
+its budget is used up; each has a budget of its own, which its own workers use up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from core.control.decide import SweepState
+from core.control.ports import Grant, Job, JobAnswer
+from core.control.windows import Window
+from core.workspace import nights
+from core.workspace.layout import Workspace
+from core.workspace.nights import Grid, Night
+
+UNMEASURED_SECONDS = 600.0
+"""What loading and one checkpoint are taken to need before any of the sweep's attempts has done it; a tenth of a shorter night."""
+STAGGER_PER_WORKER = 5.0
+LONGEST_STAGGER = 600.0
+"""Final saves are spread over so many seconds a worker, at most over so many (and a twentieth of the night)."""
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """What the nights of a sweep say about now.
+
+    Attributes:
+        closed: why nothing starts, or ``None``.
+        grant: what a worker is given, where a night is open.
+        left: GPU-seconds of its budget that nobody has; ``None``: it has none.
+    """
+
+    closed: str | None = None
+    grant: Grant | None = None
+    left: float | None = None
+
+
+ALWAYS = Tonight()
+"""Of a sweep that no grid runs."""
+
+
+def window_of(grid: Grid) -> Window:
+    """The window of a grid."""
+    return Window.parse(grid.window, grid.days, grid.zone)
+
+
+def tonight(
+    workspace: Workspace, sweep: str, jobs: Sequence[tuple[Job, JobAnswer]], state: SweepState, workers: int, now: float
+) -> Tonight:
+    """What bounds a sweep now; opens the night that is due.
+
+    Args:
+        workspace: the workspace.
+        sweep: the sweep's id.
+        jobs: all workers of the sweep, also those that ended long ago.
+        state: of the sweep, for what loading and saving took.
+        workers: at most so many at once.
+        now: unix seconds.
+    """
+    grids = nights.of_sweep(workspace, sweep)
+    if not grids:
+        return ALWAYS
+    reasons: list[str] = []
+    found: list[tuple[float, Tonight]] = []
+    for grid in grids:
+        due = window_of(grid).at(now)
+        if grid.paused(workspace):
+            reasons.append(f"nightly grid {grid.name} is paused (sweep nightly resume {grid.name})")
+            if due is not None and not any(night.night == due.day.isoformat() for night in nights.nights(workspace, grid)):
+                nights.skip(workspace, grid, due.day.isoformat(), "the grid was paused")
+            continue
+        if due is not None:
+            opened = Night(grid.name, due.day.isoformat(), due.opens, due.closes, now, grid.budget, by=grid.by)
+            nights.open_night(workspace, opened)
+        for night in nights.nights(workspace, grid):
+            if night.opens <= now < night.closes:
+                left = None if night.budget is None else night.budget * 3600 - used(night.id, jobs)
+                grant = Grant(
+                    night.id, night.closes, useful=useful(state, jobs, night), stagger=_stagger(grid, night, workers),
+                    account=grid.account, nice=grid.nice,
+                )  # fmt: skip
+                if left is not None and left <= 0:
+                    reasons.append(f"the budget of night {night.id} is given out: {night.budget:g} GPU-hours")
+                else:
+                    found.append((night.closes, Tonight(grant=grant, left=left)))
+    if found:
+        return max(found, key=lambda item: item[0])[1]
+    return Tonight(closed="; ".join(reasons) or _outside(grids, now))
+
+
+def _outside(grids: Iterable[Grid], now: float) -> str:
+    opening, grid = min(((window_of(grid).next(now), grid) for grid in grids), key=lambda item: item[0].opens)
+    when = datetime.fromtimestamp(opening.opens, ZoneInfo(grid.zone))
+    return f"outside of its nights: {grid.name} opens {when:%a %Y-%m-%d %H:%M} {grid.zone}"
+
+
+def _stagger(grid: Grid, night: Night, workers: int) -> float:
+    if grid.stagger is not None:
+        return grid.stagger
+    return min(STAGGER_PER_WORKER * max(0, workers - 1), LONGEST_STAGGER, (night.closes - night.opens) / 20)
+
+
+def useful(state: SweepState, jobs: Sequence[tuple[Job, JobAnswer]], night: Night) -> float:
+    """Seconds that a worker needs to start, to load and to save once: the longest of each that the sweep has measured."""
+    views = [unit.last for _, unit in state.units() if unit.last is not None]
+    loads = [view.load for view in views if view.load is not None]
+    saves = [view.saving for view in views if view.saving]
+    if not loads or not saves:
+        return min(UNMEASURED_SECONDS, (night.closes - night.opens) / 10)
+    workers: list[dict[str, Any]] = [job.details.get("worker") or {} for job, _ in jobs]
+    starts = [float(worker["t"]) - float(worker["began"]) for worker in workers if "began" in worker]
+    return max(starts, default=0.0) + max(loads) + max(saves)
+
+
+def used(night: str, jobs: Sequence[tuple[Job, JobAnswer]]) -> float:
+    """GPU-seconds that a night's workers have used, or may still use."""
+    return sum(_gpus(job) * (given(job) if answer.alive and job.left is None else spent(job)) for job, answer in jobs if of(job) == night)
+
+
+def of(job: Job) -> str | None:
+    """The id of the night that a worker works for."""
+    orders = job.details.get("night") or {}
+    return str(orders["id"]) if "id" in orders else None
+
+
+def given(job: Job) -> float:
+    """Seconds that a worker was given."""
+    return float((job.details.get("night") or {}).get("seconds") or 0.0)
+
+
+def spent(job: Job) -> float:
+    """Seconds that a worker lasted, by its own clock alone; one that died without a word is taken to have used all that it was given."""
+    worker: dict[str, Any] = job.details.get("worker") or {}
+    if "began" not in worker:
+        return 0.0
+    if job.left is None or "t" not in job.left:
+        return given(job)
+    return max(0.0, float(job.left["t"]) - float(worker["began"]))
+
+
+def _gpus(job: Job) -> int:
+    return job.shape.gpus
+
+
+def gpu_seconds(job: Job) -> float:
+    """GPU-seconds that an ended worker used."""
+    return _gpus(job) * spent(job)

@@ -1,0 +1,135 @@
+"""What looks after a cluster wants to know: who runs what, what it cost, and what of it was wasted.
+
+Two sources, side by side and never added up: the workspaces that the caller can read (attempts and workers, by their own clocks, with
+causes), and SLURM's accounting, by the prefix of our jobs' names, which also knows workspaces that are private.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.control import nights as limits
+from core.control.jobs import jobs_of
+from core.control.read import Reader
+from core.definition.plan import Shape
+from core.workspace import nights
+from core.workspace.layout import Workspace
+from core.workspace.registration import newest
+from slurm import accounting
+from slurm.polling import Run
+from slurm.profile import of_sweep
+
+WASTED = frozenset({"BOOT_FAIL", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"})
+"""Last states of jobs whose hours accounting calls failed."""
+_CALLS = re.compile(r"^\s+(\S+)\s+\(\s*\d+\)\s+count:(\d+)\s+ave_time:(\d+)\s+total_time:(\d+)")
+
+
+@dataclass
+class Use:
+    """Of one user, account and sweep; hours are GPU-hours."""
+
+    user: str
+    account: str
+    sweep: str
+    source: str
+    jobs: int = 0
+    running: int = 0
+    gpu_hours: float = 0.0
+    preempted: int = 0
+    wasted: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented shape."""
+        wasted = {cause: round(hours, 3) for cause, hours in sorted(self.wasted.items())}
+        return {**vars(self), "gpu_hours": round(self.gpu_hours, 3), "wasted": wasted}
+
+
+def of_workspaces(workspaces: Iterable[Workspace], since: float, now: float) -> list[Use]:
+    """What the sweeps of workspaces used since then; a sweep belongs to whoever registered its newest revision."""
+    found = []
+    for workspace in workspaces:
+        reader = Reader(workspace)
+        for sweep in workspace.sweeps():
+            revision = newest(sweep)
+            if revision is None:
+                continue
+            account = of_sweep(sweep).profile.account or ""
+            use = Use(str(revision.meta.get("by", "")), account, sweep.id, str(workspace.root))
+            shapes: dict[str, Shape] = {}
+            for job in jobs_of(workspace, sweep.id):
+                worker = job.details.get("worker") or {}
+                if float(job.details.get("created") or worker.get("began") or 0.0) < since:
+                    continue
+                shapes[job.key] = job.shape
+                use.jobs += 1
+                use.gpu_hours += limits.gpu_seconds(job) / 3600
+            for planned in revision.planned():
+                for view in reader.attempts(workspace.trial(planned.id)):
+                    shape = shapes.get(str(view.owner.get("job")))
+                    if shape is None:
+                        continue
+                    use.running += view.state == "running"
+                    use.preempted += view.state == "preempted"
+                    if view.state in ("failed", "lost") and view.started is not None and view.last is not None:
+                        hours = shape.gpus * (view.last - float(view.started["t"])) / 3600
+                        use.wasted[view.cause or "lost"] += hours
+            found.append(use)
+    return found
+
+
+def of_accounting(ask: Run, since: str) -> list[Use] | None:
+    """What accounting says of all users' jobs that carry our prefix; ``None`` where nobody answers."""
+    records = accounting.records(ask, since=since, everyone=True)
+    if records is None:
+        return None
+    found: dict[tuple[str, str, str], Use] = {}
+    for record in records:
+        key = (record.user, record.account, record.sweep)
+        use = found.setdefault(key, Use(*key, source="accounting"))
+        use.jobs += 1
+        use.running += record.state == "RUNNING"
+        use.preempted += record.state == "PREEMPTED"
+        use.gpu_hours += record.gpu_hours
+        if record.state in WASTED:
+            use.wasted[record.state] += record.gpu_hours
+    return [found[key] for key in sorted(found)]
+
+
+def calls(ask: Run, users: Iterable[str]) -> dict[str, int]:
+    """Calls to the controller by user since its statistics began (``sdiag``); all of a user's, not only ours."""
+    reply = ask(("sdiag",))
+    names = set(users)
+    section = reply.out.partition("by user")[2]
+    rows = [found.groups() for line in section.splitlines() if (found := _CALLS.match(line))]
+    return {name: int(count) for name, count, _, _ in rows if name in names} if reply.code == 0 else {}
+
+
+def budgets(workspaces: Iterable[Workspace], now: float) -> list[dict[str, Any]]:
+    """The nightly grids with what their newest night was given."""
+    rows = []
+    for workspace in workspaces:
+        for grid in nights.grids(workspace):
+            opened = nights.nights(workspace, grid)
+            last = opened[-1] if opened else None
+            jobs = [job for job in jobs_of(workspace, grid.sweep) if last is not None and limits.of(job) == last.id]
+            used = sum(limits.gpu_seconds(job) for job in jobs) / 3600
+            rows.append(
+                {
+                    "workspace": str(workspace.root), "grid": grid.name, "account": grid.account, "budget_gpu_hours": grid.budget,
+                    "night": last.night if last else None, "open": bool(last and last.opens <= now < last.closes),
+                    "used_gpu_hours": round(used, 3),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def total(uses: Sequence[Use], by: str) -> dict[str, float]:
+    """GPU-hours by ``user``, ``account`` or ``sweep``."""
+    found: dict[str, float] = defaultdict(float)
+    for use in uses:
+        found[str(getattr(use, by))] += use.gpu_hours
+    return {name: round(hours, 3) for name, hours in sorted(found.items(), key=lambda item: -item[1])}

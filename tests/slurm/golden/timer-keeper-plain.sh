@@ -1,0 +1,12 @@
+#!/bin/bash
+#SBATCH --job-name=rs-keeper-29c3b6
+#SBATCH --time=1440
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=2048M
+#SBATCH --dependency=singleton
+#SBATCH --output=/runs/nights/keeper.log
+#SBATCH --open-mode=append
+#SBATCH --chdir=/runs
+#SBATCH --no-requeue
+/env/bin/sweep nightly timer keeper --cluster jupiter --workspace /runs | sbatch --dependency="afterany:$SLURM_JOB_ID,singleton"
+exec /env/bin/sweep nightly serve --workspace /runs

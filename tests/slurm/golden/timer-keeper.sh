@@ -1,0 +1,18 @@
+#!/bin/bash
+#SBATCH --job-name=rs-keeper-24a368
+#SBATCH --time=2880
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=4096M
+#SBATCH --partition=cpu
+#SBATCH --account=proj
+#SBATCH --dependency=singleton
+#SBATCH --output='/shared/runs 100%%/nights/keeper.log'
+#SBATCH --open-mode=append
+#SBATCH --chdir='/shared/runs 100%'
+#SBATCH --no-requeue
+export HF_HOME=/shared/hf
+export SLURM_CONF=/etc/slurm/slurm.conf
+export SWEEP_DATA=/shared/data
+module load python/3.11
+/env/bin/sweep nightly timer keeper --cluster jupiter --workspace '/shared/runs 100%' | sbatch --dependency="afterany:$SLURM_JOB_ID,singleton"
+exec /env/bin/sweep nightly serve --workspace '/shared/runs 100%'

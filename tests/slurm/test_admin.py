@@ -1,0 +1,170 @@
+"""HOLD in a site's folder, and what an admin sees of workspaces and of accounting."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_slurm import FakeSlurm
+from toy_worker import Toy, plan_of, registered
+
+from core.control.tick import SweepReader, tick
+from core.definition.plan import Shape
+from core.errors import UsageError
+from core.workspace import holds, nights
+from core.workspace.layout import Workspace
+from core.workspace.requests import user
+from slurm.accounting import read
+from slurm.cluster import SlurmSubmitter
+from slurm.polling import Reply, SlurmScheduler
+from slurm.profile import Cluster, Profile
+from sweeps import admin
+from sweeps.cli.main import app
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A site's folder, and its file of clusters."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    clusters = tmp_path / "site.yaml"
+    clusters.write_text(f"test:\n  kind: slurm\n  account: proj\n  shared_dir: {folder}\n", encoding="utf-8")
+    monkeypatch.setenv("SWEEP_SITE", str(clusters))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def place(workspace: Path) -> Workspace:
+    return Workspace.open(workspace, create=True)
+
+
+def world(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> tuple[FakeSlurm, Toy, SweepReader, SlurmSubmitter]:
+    toy = Toy(place, steps=12)
+    slurm = FakeSlurm(tmp_path, monkeypatch, toy, start=time.time())
+    toy.slurm = slurm
+    revision = registered(place, plan_of(3, Shape(gpus=1)))
+    cluster = Cluster("test", Profile.model_validate({"kind": "slurm", "account": "proj", "shared_dir": str(site)}))
+    cluster.save(revision.sweep)
+    reader = SweepReader(place, revision, SlurmScheduler(600, ask=slurm.ask, clock=slurm.clock))
+    return slurm, toy, reader, SlurmSubmitter(place, cluster, "toy:main", ask=slurm.ask, clock=slurm.clock, wall=slurm.clock)
+
+
+def test_a_hold_of_the_site_stops_submissions_and_claims_and_loses_nothing(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    slurm, _, reader, submitter = world(place, tmp_path, monkeypatch, site)
+    assert app(["admin", "stop", "--cluster", "test", "--why", "the cooling is off"], standalone_mode=False) == 0
+    result = tick(reader, submitter, clock=slurm.clock)
+    assert result.submitted == [] and result.state.held
+    assert result.state.counts() == {"held": 3}
+    assert [says for _, says in holds.standing(site)] == [f"set by {user()}: the cooling is off"]
+    assert app(["admin", "resume", "--cluster", "test"], standalone_mode=False) == 0
+    assert len(tick(reader, submitter, clock=slurm.clock).submitted) == 3
+
+
+def test_workers_that_wait_in_the_queue_are_withdrawn(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    slurm, _, reader, submitter = world(place, tmp_path, monkeypatch, site)
+    slurm.nodes = {}
+    tick(reader, submitter, clock=slurm.clock)
+    slurm.advance(30)
+    holds.set_hold(site / "HOLD", "")
+    tick(reader, submitter, clock=slurm.clock)
+    assert [task.state for task in slurm.tasks] == ["CANCELLED"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("", True), (f".user-{user()}", True), (".account-proj", True), (".user-somebody", False), (".account-other", False)],
+)
+def test_a_hold_means_whom_it_names(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path, name: str, held: bool
+) -> None:
+    _, _, reader, _ = world(place, tmp_path, monkeypatch, site)
+    holds.set_hold(site / f"HOLD{name}", "")
+    assert reader.state().held is held
+    assert not place.held, "only sweeps of that cluster are held"
+
+
+def test_a_sweep_without_a_site_obeys_its_workspace_alone(place: Workspace, site: Path) -> None:
+    revision = registered(place, plan_of(1))
+    Cluster("plain", Profile(kind="slurm")).save(revision.sweep)
+    holds.set_hold(site / "HOLD", "")
+    assert not SweepReader(place, revision).state().held
+    (place.root / "HOLD").touch()
+    assert SweepReader(place, revision).state().held
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("stop", "--cluster", "test", "--user", "a", "--account", "b"), "two HOLDs"),
+        (("stop", "--cluster", "test", "--user", "../a"), "no name"),
+        (("stop", "--cluster", "local"), "no shared folder"),
+        (("resume", "--cluster", "test", "--user", "a"), "no such HOLD"),
+    ],
+)
+def test_what_cannot_be_set_or_taken_away_is_refused(site: Path, words: tuple[str, ...], found: str) -> None:
+    with pytest.raises(UsageError, match=found):
+        app(["admin", *words], standalone_mode=False)
+    assert list(site.iterdir()) == []
+
+
+def test_use_of_a_workspace_by_user_account_and_sweep(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    slurm, _, reader, submitter = world(place, tmp_path, monkeypatch, site)
+    began = slurm.now
+    tick(reader, submitter, clock=slurm.clock)
+    slurm.advance(300)
+    slurm.preempt(slurm.tasks[0])
+    slurm.advance(8 * 3600)
+    (use,) = admin.of_workspaces([place], began - 60, slurm.now)
+    assert (use.user, use.account, use.sweep, use.jobs, use.preempted, use.running) == (user(), "proj", "study", 3, 1, 0)
+    spent = sum((task.ended or 0) - (task.began or 0) for task in slurm.tasks) / 3600
+    assert use.gpu_hours == pytest.approx(spent, abs=0.01) and use.wasted == {}
+    (accounted,) = admin.of_accounting(slurm.ask, "now-7days") or ()
+    assert (accounted.sweep, accounted.account, accounted.jobs) == ("study", "proj", 3)
+    assert accounted.gpu_hours == pytest.approx(spent, abs=0.01)
+    assert admin.of_workspaces([place], slurm.now + 3600, slurm.now)[0].jobs == 0, "before --since"
+
+
+def test_accounting_is_read_by_the_prefix_of_our_names() -> None:
+    text = (
+        "12_0|rs-head_ablation-rehearsal-0001-2edf07|ada|proj|CANCELLED by 0|3600|billing=1,cpu=4,gres/gpu:h200=2,gres/gpu=2,node=1\n"
+        "12_1|rs-head_ablation-rehearsal-0001-2edf07|ada|proj|FAILED|1800|cpu=4\n"
+        "13|somebody-elses|bob|other|COMPLETED|3600|gres/gpu=8\n"
+        "14|rs-keeper-29c3b6|ada|proj|RUNNING|60|cpu=1\n"
+    )
+    records = read(text)
+    assert [(r.sweep, r.state, r.gpu_hours) for r in records] == [
+        ("head_ablation-rehearsal", "CANCELLED", 2.0), ("head_ablation-rehearsal", "FAILED", 0.0), ("", "RUNNING", 0.0),
+    ]  # fmt: skip
+    uses = admin.of_accounting(lambda command: Reply(0, text, ""), "now-1days")
+    assert uses is not None and admin.total(uses, "user") == {"ada": 2.0}
+    assert admin.of_accounting(lambda command: Reply(1, "", "disabled"), "now-1days") is None
+
+
+def test_calls_are_those_that_the_controller_counts() -> None:
+    text = (
+        "Remote Procedure Call statistics by message type\n\tREQUEST_PING  ( 1008) count:9 ave_time:3 total_time:9\n\n"
+        "Remote Procedure Call statistics by user\n"
+        "\tada             (    1000) count:63     ave_time:328    total_time:20712\n"
+        "\tbob             (    1001) count:7      ave_time:328    total_time:2296\n"
+    )
+    assert admin.calls(lambda command: Reply(0, text, ""), ["ada", "eve"]) == {"ada": 63}
+    assert admin.calls(lambda command: Reply(1, "", ""), ["ada"]) == {}
+
+
+def test_budgets_of_nightly_grids(place: Workspace) -> None:
+    registered(place, plan_of(1))
+    given: dict[str, Any] = {"window": "20:00-07:00", "days": "daily", "zone": "UTC", "budget": 5.0}
+    nights.add(place, nights.Grid("weekly", "study", **given))
+    (row,) = admin.budgets([place], 0.0)
+    assert (row["grid"], row["budget_gpu_hours"], row["night"], row["used_gpu_hours"]) == ("weekly", 5.0, None, 0.0)

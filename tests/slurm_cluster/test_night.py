@@ -1,0 +1,86 @@
+"""A night on the real cluster: it ends with nobody of ours left on the launch host, the next one goes on, and an admin stops it all."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cluster import Cluster
+from conftest import PROFILE, ClusterStudy
+from tests_launch import short, wait_for
+
+pytestmark = [pytest.mark.slurm, pytest.mark.launch]
+
+LONG = ("head.layers=1", "rehearsal.steps=20000", "rehearsal.pairs=400", "execution.threads=1")
+"""A trial that no night of this test can finish."""
+
+
+def lines(study: ClusterStudy, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in all journals, oldest attempt first."""
+    found = []
+    for path in sorted(study.workspace.glob("trials/*/*/attempts/*/journal.jsonl")):
+        found += [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return [line for line in found if line["kind"] == kind]
+
+
+def queue(cluster: Cluster) -> str:
+    return cluster.run("squeue", "--noheader", "--me", "--states=PENDING,RUNNING,COMPLETING").strip()
+
+
+def goes_on(study: ClusterStudy, after: int) -> bool:
+    """Whether an attempt beyond the first ``after`` has begun and made steps."""
+    paths = sorted(study.workspace.glob("trials/*/*/attempts/*/journal.jsonl"))
+    return len(paths) > after and '"kind":"metrics"' in paths[-1].read_text()
+
+
+def test_a_night_ends_by_itself_the_next_goes_on_and_an_admin_stops_it(study: ClusterStudy, cluster: Cluster) -> None:
+    site = study.folder / "site"
+    site.mkdir()
+    more = f"  signal_lead: 30s\n  shared_dir: {site}\n"
+    (study.folder / "clusters.yaml").write_text(PROFILE.rstrip("\n") + "\n" + more, encoding="utf-8")
+    hour = (datetime.now(UTC).hour + 12) % 24
+    window = f"{hour:02d}:00-{hour:02d}:30"
+    study.run(
+        "nightly", "add", "small.yaml", "--rehearse", "--cluster", "test", "--name", "night", "--window", window, "--zone", "UTC",
+        *short(*LONG), *LONG,
+    )  # fmt: skip
+    assert "outside of its nights" in study.run("tick", "small", "--files-only")
+    # a slow machine may not get to its first step in so short a night: then the next one does
+    for number in range(1, 5):
+        study.run("nightly", "run-now", "night", "--for", "80s")
+        # from here on no process of ours runs on the launch host
+        closes = json.loads((study.workspace / "nights" / "night" / f"{_day(study, number)}.json").read_text())["closes"]
+        wait_for(lambda: not queue(cluster), 110)
+        assert time.time() < closes, "they left before the window's end"
+        if any(line["state"] == "time_limit" for line in lines(study, "ended")):
+            break
+    ended = lines(study, "ended")
+    assert [line["state"] for line in ended] == ["time_limit"]
+    saved = lines(study, "checkpoint")[-1]["step"]
+
+    study.run("nightly", "run-now", "night", "--for", "20min")
+    wait_for(lambda: goes_on(study, 1))
+    assert lines(study, "started")[-1]["resumed"] == {"attempt": 1, "step": saved}, "the next night goes on"
+    study.run("admin", "stop", "--cluster", "test", "--why", "a drill")
+    wait_for(lambda: not queue(cluster), 60)
+    assert lines(study, "ended")[-1]["state"] == "interrupted"
+    assert [trial["state"] for trial in study.trials()] == ["held"]
+    study.run("tick", "small", "--files-only")
+    assert not queue(cluster), "nothing is submitted"
+    assert "a drill" in study.json("admin", "usage", "--cluster", "test")["holds"][0]["says"]
+    saved = lines(study, "checkpoint")[-1]["step"]
+
+    study.run("admin", "resume", "--cluster", "test")
+    study.run("nightly", "tick")
+    wait_for(lambda: goes_on(study, 2))
+    assert lines(study, "started")[-1]["resumed"] == {"attempt": 2, "step": saved}, "and nothing is lost"
+    history = study.json("nightly", "history", "night")
+    assert sum(row["workers"] for row in history) >= 3
+
+
+def _day(study: ClusterStudy, number: int) -> str:
+    (found,) = [path.stem for path in (study.workspace / "nights" / "night").glob(f"*.{number}.json")]
+    return found

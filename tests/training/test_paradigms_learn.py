@@ -4,9 +4,12 @@ import pytest
 import torch
 from run_trial import FolderContext
 
+from core.data import truth
+from core.data.annotations import FILE, Annotation, write_annotations
+from core.data.generated import generate_pairs
 from core.definition.trial import TrialConfig
 from core.evaluation.scorer import score_trial, summarise
-from core.training.annotate import annotate
+from core.training.annotate import annotate, true_texts
 from core.training.trainer import train
 
 pytestmark = pytest.mark.training
@@ -76,15 +79,33 @@ class Annotating(FolderContext):
         return self.needed
 
 
-@pytest.mark.parametrize(("paradigm", "field", "least"), [("critic", "critiques", 0.8), ("generative_cot", "reasoning", 0.62)])
-def test_what_a_stage_writes_is_learnt_and_written_again(tmp_path, paradigm, field, least):
-    """The tiny writer is taught, writes about every pair, and the trial that learns from it judges by what it writes itself."""
-    config = configured(paradigm, {})
+def test_critiques_that_a_stage_writes_are_learnt_and_written_again(tmp_path):
+    """The tiny writer is taught, writes about every response, and the trial that learns from it judges by what it writes itself."""
+    config = configured("critic", {})
     writer = Annotating(tmp_path / "writer")
     annotate(config.model_copy(update={"task": "annotate"}), writer)
-    assert writer.final["annotate/unusable"] < 0.3 * writer.final["annotate/texts"]
-    needing = config.model_copy(update={"paradigm": config.paradigm.model_copy(update={field: "trial:writer"})})
+    assert writer.final["annotate/unusable"] == 0
+    needing = config.model_copy(update={"paradigm": config.paradigm.model_copy(update={"critiques": "trial:writer"})})
     train(needing, Annotating(tmp_path / "trial", tmp_path / "writer" / "result" / "weights"))
     found = summarise(score_trial(tmp_path / "trial" / "result" / "weights", needing, {"name": "vl_rewardbench"}))
-    assert found["metrics"]["overall"] >= 100 * least
-    assert found["judging"]["unparsed"] <= 0.1 * found["judging"]["texts"]
+    assert found["metrics"]["overall"] >= 80
+
+
+def test_reasoning_is_learnt_and_names_what_the_picture_shows(tmp_path):
+    """Half of a rehearsal's steps: the reasoning is learnt well before the answer that follows from it."""
+    config = configured("generative_cot", {}, steps=40, items=32)
+    config = config.model_copy(update={"paradigm": config.paradigm.model_copy(update={"reasoning": "trial:writer"})})
+    weights = tmp_path / "writer"
+    weights.mkdir()
+    examples = [true_texts(example) for example in generate_pairs(640, 0, split="train")]
+    write_annotations(weights / FILE, [Annotation(item.digest(), {"": str(item.extra["reasoning"])}, 1) for item in examples])
+    train(config, Annotating(tmp_path / "trial", weights))
+    table = score_trial(tmp_path / "trial" / "result" / "weights", config, {"name": "generated_images"})
+    assert summarise(table)["judging"]["unparsed"] == 0
+    shown = {item.id: truth.colour_of(item.responses[item.best()].text) for item in generate_pairs(32, 0, split="benchmark")}
+    said = {(id, order): truth.colour_of(text) for id, order, text in rows(table, "id", "order", "text")}
+    assert sum(said[key] == shown[key[0]] for key in said) >= 0.8 * len(said)
+
+
+def rows(table, *names):
+    return zip(*(table.data.column(name).to_pylist() for name in names), strict=True)

@@ -53,6 +53,7 @@ def study(workspace: Workspace, revision: Revision) -> Study:
         ids = [trial.planned.id for trial in cells]
         metrics, scores = index.final_metrics(ids), index.scores(ids)
         baselines = index.baselines(key for _, key in reader.baselines)
+        seconds = index.seconds(ids)
         links = run_links(workspace, index, revision.sweep.id)
     existing = Existing(workspace, revision.code())
     trials = []
@@ -73,6 +74,8 @@ def study(workspace: Workspace, revision: Revision) -> Study:
                 metrics=dict(metrics.get(id, {})) if trial.train.state == "completed" else {},
                 scorings=tuple(_scoring(score) for score in scores.get(id, []) if score.key in wanted),
                 evaluate=tuple(str(entry["benchmark"]["name"]) for entry in trial.planned.evaluate),
+                hours=seconds[id] * max(1, trial.planned.shape.gpus) / 3600 if id in seconds else None,
+                example_seconds=_example_seconds(trial, scores.get(id, [])),
                 unreadable={
                     name: why for name in benchmarks if (why := unreadable(trial.planned.config["backbone"]["name"], name)) is not None
                 },
@@ -143,6 +146,17 @@ def open_index(workspace: Workspace) -> Iterator[Index]:
         return
     with tempfile.TemporaryDirectory(prefix="sweep-index-") as folder, Index.open(workspace, f"sqlite:///{folder}/index.sqlite") as index:
         yield index
+
+
+def _example_seconds(trial: TrialStatus, scores: Sequence[Score]) -> float | None:
+    """Seconds per example of the attempts that made its scorings, by their journals."""
+    n = {score.key: score.n for score in scores}
+    found = []
+    for key, status in trial.scorings.items():
+        last = status.last
+        if status.state == "completed" and last is not None and last.started is not None and last.last is not None and n.get(key):
+            found.append((last.last - float(last.started["t"])) / n[key])
+    return sum(found) / len(found) if found else None
 
 
 def _reported(row: Mapping[str, Any]) -> ReportedRow:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import stdev
 
+from core.analysis.ablation import ablate
 from core.analysis.best import over_examples, rate_best
 from core.analysis.claims import judge
 from core.analysis.gates import Gate, mark
@@ -76,8 +77,10 @@ def build_report(
     rows += [_reported_row(entry) for entry in reported if entry.model is not None]
     axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
     notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
+    about = _ablated(rows, columns, objective)
+    ablation = None if about is None else ablate(about, rows, cells, rehearsal=rehearsal, credits=credits)
     verdicts = judge(claims, trials, rehearsal=rehearsal, credits=credits)
-    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity)))
+    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity), ablation))
 
 
 def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> tuple[str, ...]:
@@ -94,6 +97,13 @@ def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> 
         if shown:
             columns.append(metric)
     return tuple(columns)
+
+
+def _ablated(rows: Sequence[Row], columns: Sequence[str], objective: str | None) -> str | None:
+    """The metric that the ablation is about: the first benchmark metric that is shown and has values, else the objective."""
+    known = {metric for row in rows if row.kind == "cell" for metric, value in row.metrics.items() if value.mean is not None}
+    candidates = [*(metric for metric in columns if is_percent(metric)), *([objective] if objective else [])]
+    return next((metric for metric in candidates if metric in known), None)
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 from scipy.special import stdtr
 
 from core.analysis.books import Books
 from core.analysis.compare import Side, refusal, values_of
-from core.analysis.intervals import Sample, TooFew
+from core.analysis.difference import estimate
+from core.analysis.intervals import TooFew
 from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
-from core.analysis.paired import crossed, decisive_test
 from core.analysis.power import more_seeds
 from core.analysis.report import LEVEL, direction
 from core.analysis.verdicts import Claim, Estimate, Step, Verdict
@@ -119,7 +118,7 @@ def _step(claim: Claim, a: str, b: str, sides: Mapping[str, Side], books: Books,
     if refused is not None:
         return Step(a, b, reason=refused)
     try:
-        found = _estimate(left, right, claim.on, values, books, 1 if way == "max" else -1)
+        found = estimate(left, right, claim.on, books)
     except TooFew as few:
         return Step(a, b, reason=str(few))
     margin = claim.within or 0.0
@@ -134,14 +133,16 @@ def _step(claim: Claim, a: str, b: str, sides: Mapping[str, Side], books: Books,
         shown = found.p if found.difference > 0 else 1.0
         refuted = found.p if found.difference < 0 else 1.0
         away = found.difference
-    return Step(a, b, found, shown, refuted, _more(found, away, 0.9 if claim.kind == "no_effect" else 0.95))
+    more = _more(found, away, 0.9 if claim.kind == "no_effect" else 0.95) if shown > LEVEL else 0
+    return Step(a, b, found, shown, refuted, more)
 
 
 def _more(found: Estimate, away: float, confidence: float) -> int | None:
     """Seeds that are missing, where the pair stands on the right side of its margin by ``away``; not known from one seed."""
     if found.seed_variance is None or found.rest is None or away <= 0:
         return None
-    return more_seeds(away, found.seed_variance, found.rest, found.seeds, confidence=confidence)
+    needed = more_seeds(away, found.seed_variance, found.rest, found.seeds, confidence=confidence)
+    return None if needed is None else max(1, needed)  # asked where the pair is not shown yet: one more, however close it is
 
 
 def _beyond(found: Estimate, margin: float, sign: int) -> float:
@@ -150,36 +151,3 @@ def _beyond(found: Estimate, margin: float, sign: int) -> float:
     if found.se == 0:
         return 0.0 if away > 0 else 1.0
     return float(stdtr(found.dof, -away / found.se))
-
-
-def _estimate(
-    left: Side, right: Side, metric: str, values: tuple[Mapping[int, float], Mapping[int, float]], books: Books, sign: int
-) -> Estimate:
-    """The paired difference with its error.
-
-    Raises:
-        TooFew: no seed in common, or too little to know the error from.
-    """
-    seeds = sorted(values[0].keys() & values[1].keys())
-    if not seeds:
-        raise TooFew("no seed in common")
-    owners = [{trial.seed: trial.id for trial in side.trials} for side in (left, right)]
-    both = books.sample(metric, [side[seed] for side in owners for seed in seeds])
-    n = len(seeds)
-    by_seed = [sign * (values[0][seed] - values[1][seed]) for seed in seeds]
-    sample = None if both is None else Sample(sign * (both.values[:n] - both.values[n:]), both.group, both.cluster)
-    evidence = decisive_test(sample, by_seed)
-    mean = float(np.mean(by_seed))
-    if n == 1:
-        assert sample is not None
-        rest = sample.residuals()[0]
-        count = len(rest)
-        se = float((count / (count - 1) * (rest**2).sum()) ** 0.5)
-        return Estimate(mean, se, float(count - 1), evidence.test, evidence.p, "examples", 1)
-    if sample is not None and evidence.test != "paired t over seeds":
-        found = crossed(sample)
-        return Estimate(
-            mean, found.se, found.dof, evidence.test, evidence.p, "seeds and examples", n, found.seed_variance, found.example_variance
-        )
-    variance = float(np.var(by_seed, ddof=1))
-    return Estimate(mean, (variance / n) ** 0.5, float(n - 1), evidence.test, evidence.p, "seeds", n, variance, 0.0)

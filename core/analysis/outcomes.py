@@ -50,6 +50,8 @@ class TrialOutcome:
         metrics: final training and validation metrics of the published result, by full name, as fractions.
         scorings: one for each finished scoring.
         evaluate: benchmarks that were asked for; one without a scoring is said to be missing.
+        hours: wall-clock hours of all its attempts times its GPUs (one where it has none); ``None`` where not known.
+        example_seconds: seconds per scored example, the mean over its benchmarks.
         unreadable: benchmarks of the sweep that the trial's backbone cannot read, each with the reason: *n/a*, no failure.
     """
 
@@ -65,6 +67,8 @@ class TrialOutcome:
     scorings: tuple[ScoringOutcome, ...] = ()
     evaluate: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    hours: float | None = None
+    example_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from core.analysis.effects import Ablation
+from core.analysis.effects import to_json as ablation_json
 from core.analysis.multiplicity import holm
 from core.analysis.sanity import Sanity
 from core.analysis.sanity import to_json as sanity_json
@@ -78,6 +80,13 @@ class Value:
     partial: tuple[int, int] | None = None
 
     @property
+    def covers_reported(self) -> bool | None:
+        """Whether the interval covers what was reported; ``None`` where the two are not compared, or there is no interval."""
+        if self.difference is None or self.ci is None or self.reported is None:
+            return None
+        return self.ci[0] <= self.reported <= self.ci[1]
+
+    @property
     def beyond_chance(self) -> bool:
         """Whether it is the best of its column, and more than chance says so."""
         return self.tested is not None and self.tested.adjusted is not None and self.tested.adjusted <= LEVEL
@@ -113,6 +122,7 @@ class Report:
         rows: cells, then baselines, then outside models.
         notes: sentences that belong below the table.
         claims: the verdicts on what the study is meant to show.
+        ablation: what each axis does to the first metric that is shown, or to the objective.
         sanity: length bias, calibration and accuracy by length and source, where score tables were read.
     """
 
@@ -125,6 +135,7 @@ class Report:
     notes: tuple[str, ...] = ()
     claims: tuple[Verdict, ...] = ()
     sanity: tuple[Sanity, ...] = ()
+    ablation: Ablation | None = None
 
 
 def is_percent(metric: str) -> bool:
@@ -188,6 +199,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "notes": list(report.notes),
         "claims": claims_json(report.claims),
         "sanity": sanity_json(report.sanity),
+        "ablation": ablation_json(report.ablation),
     }
 
 
@@ -215,6 +227,7 @@ def _value_json(value: Value) -> dict[str, Any]:
         "values": list(value.values),
         "reported": value.reported,
         "difference": value.difference,
+        "covers_reported": value.covers_reported,
         "spread": value.spread,
         "ci": None if value.ci is None else list(value.ci),
         "ci_over": value.ci_over,

@@ -276,6 +276,16 @@ class Index:
                     found.setdefault(line[0], {}).update({f"{line[1]}/{name}": value for name, value in line[2].items()})
         return found
 
+    def seconds(self, trial_ids: Iterable[str]) -> dict[str, float]:
+        """Wall-clock seconds of all attempts of each trial, each from its first line to its last; those without an end are left out."""
+        a = AttemptTable
+        found: dict[str, float] = {}
+        with self._database.read() as connection:
+            for ids in _chunks(trial_ids, MANY):
+                query = select(a.trial, func.sum(a.ended - a.started)).where(a.trial.in_(ids), a.ended.is_not(None), a.started.is_not(None))
+                found |= {trial: float(seconds) for trial, seconds in connection.execute(query.group_by(a.trial))}
+        return found
+
     def series(self, trial_id: str, name: str) -> list[Point]:
         """One metric by step, such as ``train/loss``; each step once, whatever attempts there were."""
         group, _, metric = name.partition("/")

@@ -7,9 +7,10 @@ import re
 from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
-from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
+from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
 from dashboards.report.sanity import HEADS, cells_of
 from dashboards.report.sanity import LEGEND as SANITY_LEGEND
+from dashboards.report.sections import sections
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 
@@ -36,7 +37,17 @@ def render_markdown(report: Report) -> str:
             cells.append(escape("; ".join([*row.missing, *row.flags])))
         lines.append(_table_line(cells))
     notes = [f"- {escape(note)}" for note in (legend(report), *report.notes)]
-    return "\n".join([*lines, "", *notes, *_sanity(report), *_claims(report)]) + "\n"
+    return "\n".join([*lines, "", *notes, *_sections(report), *_sanity(report), *_claims(report)]) + "\n"
+
+
+def _sections(report: Report) -> list[str]:
+    lines = []
+    for section in sections(report):
+        lines += ["", f"### {escape(section.title)}", "", _table_line([escape(head) for head in section.heads])]
+        lines += [_table_line(["---", *["---:"] * (len(section.heads) - 1)])]
+        lines += [_table_line([escape(text) for text in row]) for row in section.rows]
+        lines += ["", escape(section.note)] if section.note else []
+    return lines
 
 
 def _sanity(report: Report) -> list[str]:
@@ -81,7 +92,7 @@ def _value(value: Value, decimals: int) -> str:
     if value.reported is not None:
         parts.append(f"({value.reported:.{decimals}f})")
     if value.difference is not None:
-        parts.append(signed(value.difference, decimals))
+        parts.append(difference(value, decimals))
     return " ".join(parts)
 
 

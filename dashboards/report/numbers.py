@@ -55,6 +55,13 @@ def signed(difference: float, decimals: int) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+def difference(value: Value, decimals: int) -> str:
+    """Ours less the reported one, with ``~`` where our interval covers what was reported."""
+    if value.difference is None:
+        return ""
+    return signed(value.difference, decimals) + ("~" if value.covers_reported else "")
+
+
 def sources(report: Report) -> list[str]:
     """Where reported numbers were printed, in order."""
     found = (value.source for row in report.rows for value in row.metrics.values() if value.reported is not None)
@@ -97,7 +104,8 @@ def legend(report: Report) -> str:
         where = " and ".join(sources(report))
         parts.append(f"(in brackets) reported in {where}" if where else "(in brackets) reported")
     if any(value.difference is not None for value in shown):
-        parts.append("then ours less reported")
+        covered = any(value.covers_reported for value in shown)
+        parts.append("then ours less reported" + (" (~ where our interval covers it)" if covered else ""))
     return "; ".join(parts) + "."
 
 

@@ -19,9 +19,10 @@ from rich.text import Text
 from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import claim_lines
 from dashboards.report.claims import legend as claims_legend
-from dashboards.report.numbers import axis_value, digits, half_width, legend, mark, replicates, short_names, signed, title
+from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
 from dashboards.report.sanity import LEGEND as SANITY_LEGEND
 from dashboards.report.sanity import sanity_lines
+from dashboards.report.sections import sections, text_lines
 
 GAP = "  "
 NOTHING = "–"
@@ -82,6 +83,9 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
     lines.append(Text())
     for note in (legend(report), *report.notes):
         lines += [Text(line, QUIET) for line in textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False)]
+    for section in sections(report):
+        lines += [Text(), Text(_plain(section.title), HEAD), *(Text(_plain(line)) for line in text_lines(section, width))]
+        lines += [Text(line, QUIET) for line in textwrap.wrap(_plain(section.note), width)]
     if report.sanity:
         lines += [Text(), Text("Sanity", HEAD), *(Text(_plain(line)) for line in sanity_lines(report.sanity, width))]
         lines += [Text(line, QUIET) for line in textwrap.wrap(SANITY_LEGEND, width)]
@@ -145,10 +149,10 @@ def _column(report: Report, metric: str) -> _Column:
     own = max([len(f"{value.mean:.{decimals}f}") for value in values if value.mean is not None], default=3) + 1
     interval = max([len(half_width(value, decimals)) for value in values], default=0)
     reported = max([len(f"({value.reported:.{decimals}f})") for value in values if value.reported is not None], default=0)
-    difference = max([len(signed(value.difference, decimals)) for value in values if value.difference is not None], default=0)
-    needed = own + (1 + interval if interval else 0) + (1 + reported if reported else 0) + (1 + difference if difference else 0)
+    apart = max([len(difference(value, decimals)) for value in values if value.difference is not None], default=0)
+    needed = own + (1 + interval if interval else 0) + (1 + reported if reported else 0) + (1 + apart if apart else 0)
     heads = (short,) if len(short) <= max(needed, 12) or "/" not in short else tuple(short.split("/", 1))
-    return _Column(metric, benchmark, heads, decimals, own, interval, reported, difference, max(needed, *map(len, heads)))
+    return _Column(metric, benchmark, heads, decimals, own, interval, reported, apart, max(needed, *map(len, heads)))
 
 
 def _blocks(columns: Sequence[_Column], room: int) -> list[list[_Column]]:
@@ -253,7 +257,7 @@ def _value(row: Row, column: _Column) -> Text:
         printed = f"({value.reported:.{column.digits}f})" if value.reported is not None else ""
         text.append(" ").append(printed.rjust(column.reported), QUIET)
     if column.difference:
-        printed = signed(value.difference, column.digits) if value.difference is not None else ""
+        printed = difference(value, column.digits) if value.difference is not None else ""
         text.append(" ").append(printed.rjust(column.difference))
     text.append(" " * (column.width - text.cell_len))
     return text

@@ -28,7 +28,7 @@ from sweeps.cli.common import (
 if TYPE_CHECKING:
     from core.definition.trial import TrialConfig
 
-Format = Literal["text", "markdown", "csv", "json"]
+Format = Literal["text", "markdown", "latex", "csv", "json", "html"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,7 +50,7 @@ def report(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Print the table of a sweep: a row per cell, the reported value beside it, missing cells with the reason."""
+    """Print the report of a sweep: a row per cell beside the reported value, why cells are missing, what each axis does, what it costs."""
     place = open_workspace(workspace)
     text = _render(place, resolve(place, sweep), "json" if json else format, metrics, output is None, quick=quick)
     if output is None:
@@ -77,7 +77,12 @@ def _render(
 
     with counting() as progress:
         found = gather(place, revision, examples=not quick, progress=progress)
-    return render(found, format, metrics=metrics, terminal=to_terminal)
+    extras = None
+    if format == "html":
+        from sweeps.page import extras_of
+
+        extras = extras_of(place, revision, metrics or [])
+    return render(found, format, metrics=metrics, terminal=to_terminal, extras=extras)
 
 
 def claims(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOption = False) -> int:

@@ -283,7 +283,7 @@ class Index:
         with self._database.read() as connection:
             for ids in _chunks(trial_ids, MANY):
                 query = select(a.trial, func.sum(a.ended - a.started)).where(a.trial.in_(ids), a.ended.is_not(None), a.started.is_not(None))
-                found |= {trial: float(seconds) for trial, seconds in connection.execute(query.group_by(a.trial))}
+                found |= {trial: float(seconds or 0.0) for trial, seconds in connection.execute(query.group_by(a.trial))}
         return found
 
     def series(self, trial_id: str, name: str) -> list[Point]:

@@ -35,6 +35,9 @@ from core.evaluation.credits import Credits
 LARGE = 500
 """Beyond so many cells the random forest of fANOVA takes too long."""
 
+MOST = 1000
+"""Cells that effects and importance are computed for at most: every cell is compared with every other."""
+
 FEWEST = 4
 """Cells with a value that importance takes at least."""
 
@@ -57,6 +60,9 @@ def ablate(
     costs = _costs(metric, known, cells)
     if len(known) < 2 or not axes:
         return Ablation(metric, costs=costs)
+    if len(known) > MOST:
+        note = f"No effects and no importance: {len(known)} cells, and they are computed for up to {MOST}."
+        return Ablation(metric, costs=costs, notes=(note,))
     base = max(known, key=lambda row: sum(_apart(row, other, axes) is not None for other in known))
     notes: list[str] = []
     factors = _one_factor(metric, base, known, axes, cells, rehearsal, credits, notes)
@@ -204,13 +210,15 @@ def _costs(metric: str, rows: Sequence[Row], cells: Mapping[str, Sequence[TrialO
         tokens = _average([trial.metrics.get("train/tokens") for trial in trials])
         seconds = _average([trial.example_seconds for trial in trials])
         found.append((row.name, sign * _mean(row, metric), hours, tokens, seconds))
+    front: set[tuple[float, float]] = set()
+    best = -math.inf
+    for hours, worse in sorted((hours, -quality) for _, quality, hours, _, _ in found if hours is not None):
+        if -worse > best or (-worse, hours) in front:
+            front.add((-worse, hours))
+            best = max(best, -worse)
     out = []
     for name, quality, hours, tokens, seconds in found:
-        beaten = hours is None or any(
-            other_hours is not None and other >= quality and other_hours <= hours and (other > quality or other_hours < hours)
-            for _, other, other_hours, _, _ in found
-        )
-        out.append(Cost(name, sign * quality, hours, tokens, seconds, not beaten))
+        out.append(Cost(name, sign * quality, hours, tokens, seconds, hours is not None and (quality, hours) in front))
     return tuple(out)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,7 +117,9 @@ def drawing(look: Look, height: float) -> Iterator[Drawing]:
         "axes.axisbelow": True, "svg.hashsalt": "rewardsweep", "svg.fonttype": "path", "lines.linewidth": 1.4,
         "text.usetex": False, "text.parse_math": False,
     }  # fmt: skip
-    with _LOCK, matplotlib.rc_context(settings):
+    # a name in a script that the font lacks is drawn as boxes: no reason to refuse the picture
+    with _LOCK, matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         made = Drawing(Figure(figsize=(look.inches, height), layout="constrained"))
         yield made
         out = io.BytesIO()

@@ -69,8 +69,8 @@ test-unit: $(READY) ## the fast tests, two processes
 test-training: $(READY) ## the tests that train tiny models
 	@$(TIME) $(BIN)/pytest -q -m 'training and not launch and not browser'
 
-test-launch: $(READY) ## the tests that run whole sweeps
-	@$(TIME) $(BIN)/pytest -q -m 'launch and not slurm and not browser'
+test-launch: $(READY) ## the tests that run whole sweeps, a file in each of two processes
+	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'launch and not slurm and not browser'
 
 test-browser: $(READY) ## the tests that open the dashboard in Debian's chromium (without it they are skipped; in CI that is a failure)
 	@$(TIME) $(BIN)/pytest -q -m browser

@@ -93,7 +93,7 @@ class Browser:
         """
         p, t, a, s = PlannedTable, TrialTable, AttemptTable, ScoringTable
         of = p.sweep == sweep
-        queries: list[Select[Any]] = [
+        queries: list[Select[*tuple[Any, ...]]] = [
             select(SweepTable.revision).where(SweepTable.id == sweep),
             select(func.count()).select_from(p).where(of),
             select(t.state, t.cause, func.count(), func.sum(t.attempts), func.count(t.result_mark), func.max(t.result_mark))

@@ -7,7 +7,7 @@
   of the cells' means into main effects and two-way interactions, as shares of the sum of squares. With replicates each has the p value of
   its F test against the spread within cells (Fisher, Statistical Methods for Research Workers, 1925, chapter 7).
 - **Importance** of each axis: fANOVA on a random forest (Hutter, Hoos and Leyton-Brown, ICML 2014), or for more than :data:`LARGE` cells
-  PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023), both by Optuna. It needs no complete cross.
+  or :data:`MANY_VALUES` values PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023), both by Optuna. It needs no complete cross.
 - **Cost**: worker-hours times GPUs, tokens, seconds per scored example; a cell is on the *Pareto front* where no other is both better and
   cheaper.
 """
@@ -32,8 +32,11 @@ from core.analysis.outcomes import TrialOutcome
 from core.analysis.report import Row, direction
 from core.evaluation.credits import Credits
 
-LARGE = 500
+LARGE = 200
 """Beyond so many cells the random forest of fANOVA takes too long."""
+
+MANY_VALUES = 32
+"""Beyond so many values of all axes together it does, too: its trees have a column for each value."""
 
 MOST = 1000
 """Cells that effects and importance are computed for at most: every cell is compared with every other."""
@@ -178,7 +181,9 @@ def _full_factor(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple
 def _importance(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple[tuple[tuple[str, float], ...], str]:
     """Shares by axis, the largest first, and the method; empty for too few cells, or where all are alike."""
     means = [_mean(row, metric) for row in rows]
-    if len(rows) < FEWEST or min(means) == max(means):
+    # an axis with a value for each cell would explain everything, and say nothing
+    axes = [axis for axis in axes if len({_key(row, axis) for row in rows}) < len(rows)]
+    if len(rows) < FEWEST or min(means) == max(means) or not axes:
         return (), ""
     import optuna
     from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
@@ -192,11 +197,12 @@ def _importance(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple[
         for row, mean in zip(rows, means, strict=True):
             parameters = {axis: _key(row, axis) for axis in axes}
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=mean))
-        evaluator: BaseImportanceEvaluator = FanovaImportanceEvaluator(seed=0) if len(rows) <= LARGE else PedAnovaImportanceEvaluator()
+        small = len(rows) <= LARGE and sum(map(len, choices.values())) <= MANY_VALUES
+        evaluator: BaseImportanceEvaluator = FanovaImportanceEvaluator(seed=0) if small else PedAnovaImportanceEvaluator()
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(level)
-    method = "fANOVA" if len(rows) <= LARGE else "PED-ANOVA"
+    method = "fANOVA" if small else "PED-ANOVA"
     return tuple((axis, float(share)) for axis, share in sorted(found.items(), key=lambda item: -item[1])), method
 
 

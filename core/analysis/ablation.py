@@ -181,9 +181,7 @@ def _full_factor(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple
 def _importance(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple[tuple[tuple[str, float], ...], str]:
     """Shares by axis, the largest first, and the method; empty for too few cells, or where all are alike."""
     means = [_mean(row, metric) for row in rows]
-    # an axis with a value for each cell would explain everything, and say nothing
-    axes = [axis for axis in axes if len({_key(row, axis) for row in rows}) < len(rows)]
-    if len(rows) < FEWEST or min(means) == max(means) or not axes:
+    if len(rows) < FEWEST or min(means) == max(means):
         return (), ""
     import optuna
     from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator

@@ -89,7 +89,8 @@ def test_a_check_counts_what_was_left_out_and_its_code_says_what_is_wrong(folder
     assert printed(capsys, "data", "check", "sets.yaml", code=3)["sources"][1]["verdict"] == "missing"
 
 
-def test_statistics_count_repeats_and_overlaps(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_statistics_count_repeats_and_overlaps(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no line of the table is folded
     (folder / "data/rm_bench.json").write_text(json.dumps([rm_row("Q1 "), rm_row("other")]))
     found = printed(capsys, "data", "stats", "sets.yaml")
     assert found["benchmarks"] == ["rm_bench"]
@@ -130,7 +131,7 @@ def hub() -> Iterator[Hub]:
 
 
 def run(folder: Path, hub: Hub, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "SWEEP_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "SWEEP_", "TRANSFORMERS_"))}
     own = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder / "home"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.control.ports import NOTHING_YET, Job, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, Shown
 from core.control.search.study import SearchState
 from core.control.tick import SweepReader, TickResult, tick
 from core.definition import load
@@ -49,7 +49,12 @@ class Submitter:
     def slots(self, shape: Shape) -> int:
         return self.workers
 
-    def submit(self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET) -> list[str]:
+    def seconds(self, shape: Shape) -> float | None:
+        return None
+
+    def submit(
+        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+    ) -> list[str]:
         return []
 
     def withdraw(self, jobs: Sequence[Job]) -> None:

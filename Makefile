@@ -14,7 +14,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TIME = TIMEFORMAT=$$'\n[$(@:$(READY)=setup): %1lR]'; time
 
-.PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-browser test-slurm slurm-up slurm-down lint types format bench picture screenshots build constraints clean
+.PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-browser test-slurm drill slurm-up slurm-down lint types format bench picture screenshots build constraints clean
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -76,7 +76,10 @@ test-browser: $(READY) ## the tests that open the dashboard in Debian's chromium
 	@$(TIME) $(BIN)/pytest -q -m browser
 
 test-slurm: $(READY) ## the tests that run sweeps through a real SLURM (root, Debian's SLURM, MariaDB, munge; else they are skipped)
-	@$(TIME) $(BIN)/pytest -q -m slurm
+	@$(TIME) $(BIN)/pytest -q -m 'slurm and not drill'
+
+drill: $(READY) ## forty trials through everything that a cluster does on a bad night, on a real SLURM (minutes)
+	@$(TIME) $(BIN)/pytest -q -m drill --timeout 900
 
 slurm-up: $(READY) ## start a SLURM of four virtual nodes on this machine, in runs/slurm
 	@$(BIN)/python tests/slurm_cluster/cluster.py up runs/slurm

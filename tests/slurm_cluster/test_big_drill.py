@@ -16,7 +16,7 @@ from cluster import Cluster
 from conftest import SLOW, ClusterStudy
 from tests_launch import Study, wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.launch]
+pytestmark = [pytest.mark.slurm, pytest.mark.launch, pytest.mark.drill]
 
 DEFINITION = """\
 version: 1
@@ -93,6 +93,8 @@ def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_
     launch.communicate()
     cluster.run("scancel", *arrays)
     launch = study.start(*LAUNCH, NIGHT)
+    # it has met the controller, and what was cancelled has ended: what works now are its own workers
+    wait_for(lambda: len(list(study.workspace.glob("jobs/*/submitted.json"))) > len(arrays))
     done = results(study)
     wait_for(lambda: results(study) > done and busy(study))
     # the controller dies; silence is not death: nothing is started in anybody's place

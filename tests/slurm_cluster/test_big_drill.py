@@ -88,13 +88,14 @@ def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_
     preempt(study, cluster, victim)
     # every array is cancelled and the launcher killed in the same moment
     wait_for(lambda: busy(study))
-    arrays = {json.loads(path.read_text())["job_id"].partition("_")[0] for path in study.workspace.glob("jobs/*/submitted.json")}
+    sent = list(study.workspace.glob("jobs/*/submitted.json"))
+    arrays = {json.loads(path.read_text())["job_id"].partition("_")[0] for path in sent}
     launch.kill()
     launch.communicate()
     cluster.run("scancel", *arrays)
     launch = study.start(*LAUNCH, NIGHT)
     # it has met the controller, and what was cancelled has ended: what works now are its own workers
-    wait_for(lambda: len(list(study.workspace.glob("jobs/*/submitted.json"))) > len(arrays))
+    wait_for(lambda: len(list(study.workspace.glob("jobs/*/submitted.json"))) > len(sent))
     done = results(study)
     wait_for(lambda: results(study) > done and busy(study))
     # the controller dies; silence is not death: nothing is started in anybody's place

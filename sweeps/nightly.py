@@ -70,7 +70,11 @@ def check(window: str, days: str, zone: str) -> None:
     try:
         Window.parse(window, days, zone)
     except ValueError as error:
-        raise UsageError("the nights of the grid cannot be read", found=str(error)) from None
+        raise UsageError(
+            "the nights of the grid cannot be read", found=str(error),
+            allowed="a window as 20:00-07:00, days as mon-fri, sat,sun or daily, a zone as Europe/Berlin",
+            next="sweep nightly add --help",
+        ) from None  # fmt: skip
 
 
 def run_now(workspace: Workspace, grid: Grid, seconds: float | None, clock: Callable[[], float] = time.time) -> Night:

@@ -293,7 +293,7 @@ class FakeSlurm:
             known = [t for t in self.tasks if str(t.array) == what[2] and (t.state not in OVER or self.now - (t.ended or 0) < 300)]
             gone = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
             return Reply(0, "".join(f"JobId={t.id} JobState={t.state}\n" for t in known), "") if known else gone
-        raise NotImplementedError(f"scontrol {' '.join(words)}")
+        raise AssertionError(f"this SLURM of the tests knows no scontrol {' '.join(words)}")
 
     def _sinfo(self, words: Sequence[str]) -> Reply:
         return Reply(0, "\n".join(self.nodes) + "\n", "")

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import platform
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,9 @@ from pathlib import Path
 ROOMS = ("data", "models", "training")
 SCORING_ROOMS = ("data", "models", "training", "evaluation")
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "safetensors", "deepspeed", "peft")
+
+_PARSING = threading.Lock()
+"""CPython 3.11 counts the depth of syntax trees for all threads together (gh-106905): two that parse at once may get a SystemError."""
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
@@ -33,7 +37,10 @@ class _WithoutDocstrings(ast.NodeTransformer):
 
 def tree_digest(file: Path) -> str:
     """sha256 of a Python file's syntax tree without docstrings, positions and comments."""
-    tree = _WithoutDocstrings().visit(ast.parse(file.read_bytes(), filename=str(file)))
+    content = file.read_bytes()
+    with _PARSING:
+        parsed = ast.parse(content, filename=str(file))
+    tree = _WithoutDocstrings().visit(parsed)
     return hashlib.sha256(ast.dump(tree, include_attributes=False).encode()).hexdigest()
 
 

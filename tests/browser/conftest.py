@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
@@ -59,17 +60,24 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="session")
-def dashboard(rehearsal: Study) -> Iterator[str]:
+def server_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `sweep ui` says what went wrong in it."""
+    return tmp_path_factory.mktemp("server") / "ui.log"
+
+
+@pytest.fixture(scope="session")
+def dashboard(rehearsal: Study, server_log: Path) -> Iterator[str]:
     """The address of `sweep ui`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = rehearsal.start("ui", "--no-mlflow", "--port", str(port))
+    with open(server_log, "w", encoding="utf-8") as log:
+        process = rehearsal.start("ui", "--no-mlflow", "--port", str(port), stderr=log)
     assert process.stdout is not None
     line = process.stdout.readline()
     try:
         found = re.search(r"http://\S+/", line)
-        assert found is not None, line + process.stdout.read()
+        assert found is not None, line + server_log.read_text(encoding="utf-8")
         yield found[0].rstrip("/")
     finally:
         process.send_signal(signal.SIGINT)
@@ -132,14 +140,17 @@ class Reader:
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 400)], ids=["light wide", "dark narrow"])
-def reader(request: pytest.FixtureRequest, browser: Browser, dashboard: str) -> Iterator[Reader]:
+def reader(request: pytest.FixtureRequest, browser: Browser, dashboard: str, server_log: Path) -> Iterator[Reader]:
     """A reader, by day with a wide window and at night with a narrow one; at the end nothing may have gone wrong."""
+    before = server_log.stat().st_size
     scheme, width = request.param
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, service_workers="block")
     made = Reader(context, dashboard)
     yield made
     context.close()
-    assert made.wrong == []
+    said = server_log.read_bytes()[before:].decode("utf-8", "replace")
+    assert made.wrong == [], f"the server said:\n{said[-6000:]}"
+    assert said == ""
 
 
 @pytest.fixture(scope="session")

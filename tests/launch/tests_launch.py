@@ -58,7 +58,7 @@ class Study:
         """Start the command and leave it running."""
         return subprocess.Popen(
             [str(Path(sys.executable).parent / "sweep"), *words],
-            cwd=self.folder, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more,
+            cwd=self.folder, env=self.environment(), stdout=subprocess.PIPE, text=True, **{"stderr": subprocess.STDOUT, **more},
         )  # fmt: skip
 
     def run(self, *words: str, code: int = 0, timeout: float = 240) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +114,24 @@ def test_a_retry_forgives_a_scoring_up_to_its_own_attempts(tmp_path: Path) -> No
     assert asked(trial).forgiven == 1
     assert asked(trial).of_scoring("k").forgiven == 2
     assert asked(trial).of_scoring("other").forgiven == 0
+
+
+def test_two_threads_may_take_a_fingerprint_at_once() -> None:
+    files = sorted((Path(__file__).parents[2] / "core" / "control").glob("*.py"))[:6]
+    thresholds = gc.get_threshold()
+
+    def give_way(phase: str, info: dict[str, int]) -> None:
+        time.sleep(1e-5)
+
+    gc.callbacks.append(give_way)  # each collection lets the other thread in, in the middle of a syntax tree
+    gc.set_threshold(200)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            one, other = pool.map(lambda _: [tree_digest(file) for file in files], range(2))
+    finally:
+        gc.callbacks.remove(give_way)
+        gc.set_threshold(*thresholds)
+    assert one == other
 
 
 def test_a_fingerprint_ignores_comments_and_docstrings_and_nothing_else(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,9 @@ class Component:
 
 
 _components: dict[tuple[str, str], Component] = {}
-_loaded = False
+_begun = _loaded = False
+_loading = threading.RLock()
+"""Held while modules that register are imported: another thread waits until all that they bring is there."""
 
 
 def register(kind: str, name: str, config: type[BaseModel], implementation: str) -> None:
@@ -70,21 +73,25 @@ def register(kind: str, name: str, config: type[BaseModel], implementation: str)
 
 
 def _load() -> None:
-    global _loaded
+    global _begun, _loaded
     if _loaded:
         return
-    _loaded = True
-    for module in BUILTIN:
-        importlib.import_module(module)
-    for kind in KINDS:
-        for point in entry_points(group=f"rewardsweep.{'losses' if kind == 'loss' else kind + 's'}"):
-            point.load()
+    with _loading:
+        if _begun:  # a module that is being loaded asks for what there is
+            return
+        _begun = True
+        for module in BUILTIN:
+            importlib.import_module(module)
+        for kind in KINDS:
+            for point in entry_points(group=f"rewardsweep.{'losses' if kind == 'loss' else kind + 's'}"):
+                point.load()
+        _loaded = True
 
 
 def names(kind: str) -> list[str]:
     """The names registered for a kind, sorted."""
     _load()
-    return sorted(name for known, name in _components if known == kind)
+    return sorted(name for known, name in list(_components) if known == kind)
 
 
 def components(kind: str) -> Iterator[Component]:
@@ -119,34 +126,39 @@ def load_code(files: list[Path]) -> None:
     Raises:
         DefinitionError: a file is missing, does not parse, fails when it is imported, or has the name of a module that is loaded.
     """
-    for file in files:
-        name = file.stem
-        if not file.is_file():
-            raise DefinitionError("a file listed under `code` does not exist", found=str(file))
-        if not name.isidentifier():
-            raise DefinitionError("a file under `code` must be named like a Python module", found=file.name)
-        known = sys.modules.get(name)
-        if known is not None and not _same_file(Path(getattr(known, "__file__", "") or ""), file):
-            raise DefinitionError("a file under `code` has the name of a module that is loaded already", found=file.name)
-        if known is not None:
-            continue
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except SyntaxError as error:
-            del sys.modules[name]
-            raise DefinitionError(f"{file.name} does not parse: {error.msg}", place=f"{file}:{error.lineno}") from error
-        except SweepError:
-            del sys.modules[name]
-            raise
-        except Exception as error:
-            del sys.modules[name]
-            line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename) == file), None)
-            message = f"{file.name} fails when it is imported: {type(error).__name__}: {error}"
-            raise DefinitionError(message, place=Place(str(file), line)) from error
+    with _loading:
+        for file in files:
+            _load_file(file)
+
+
+def _load_file(file: Path) -> None:
+    name = file.stem
+    if not file.is_file():
+        raise DefinitionError("a file listed under `code` does not exist", found=str(file))
+    if not name.isidentifier():
+        raise DefinitionError("a file under `code` must be named like a Python module", found=file.name)
+    known = sys.modules.get(name)
+    if known is not None and not _same_file(Path(getattr(known, "__file__", "") or ""), file):
+        raise DefinitionError("a file under `code` has the name of a module that is loaded already", found=file.name)
+    if known is not None:
+        return
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise DefinitionError(f"{file.name} does not parse: {error.msg}", place=f"{file}:{error.lineno}") from error
+    except SweepError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        line = next((f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if Path(f.filename) == file), None)
+        message = f"{file.name} fails when it is imported: {type(error).__name__}: {error}"
+        raise DefinitionError(message, place=Place(str(file), line)) from error
 
 
 def _same_file(loaded: Path, file: Path) -> bool:

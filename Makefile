@@ -66,8 +66,8 @@ test: test-unit test-training test-launch test-browser test-slurm ## run all tes
 test-unit: $(READY) ## the fast tests, two processes
 	@$(TIME) $(BIN)/pytest -q -n 2 -m 'not training and not launch and not browser'
 
-test-training: $(READY) ## the tests that train tiny models
-	@$(TIME) $(BIN)/pytest -q -m 'training and not launch and not browser'
+test-training: $(READY) ## the tests that train tiny models, a file in each of two processes
+	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'training and not launch and not browser'
 
 test-launch: $(READY) ## the tests that run whole sweeps, a file in each of two processes
 	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'launch and not slurm and not browser'

@@ -23,7 +23,7 @@ from core.workspace.registration import Revision, canaries_of, choose_canaries, 
 from core.workspace.requests import asked, drop
 from slurm.checks import require_controller
 from slurm.profile import HERE, Cluster, of_sweep
-from sweeps import planning, searching, wiring
+from sweeps import planning, searching
 
 Stale = Literal["keep", "rerun", "fail"]
 
@@ -75,7 +75,7 @@ def prepare(
     before = planning.workspace_if_any(workspace_root)
     rehearsal = definition.rehearsal is not None
     id = sweep_id(definition.name, rehearsal)
-    chosen = wiring.cluster(cluster, Workspace(workspace_root.expanduser().absolute()).sweep(id))
+    chosen = planning.where(definition, workspace_root, cluster)
     require_controller(chosen)
     plan = planning.make(definition, before, elsewhere=chosen.profile.kind == "slurm")
     if stale == "rerun":

@@ -20,7 +20,10 @@ from core.training.memory import Memory, estimate
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Workspace
+from core.workspace.registration import sweep_id
 from slurm.local import gpus_here
+from slurm.profile import Cluster
+from sweeps import wiring
 from sweeps.wiring import search_path
 
 if TYPE_CHECKING:
@@ -132,6 +135,12 @@ class Existing:
 def workspace_if_any(root: Path) -> Workspace | None:
     """The workspace, or ``None`` where there is none yet: a plan makes no folders."""
     return Workspace.open(root) if (root / "FORMAT").exists() else None
+
+
+def where(definition: SweepDefinition, root: Path, cluster: str | None) -> Cluster:
+    """Where a launch would run: the cluster of this name, else where the sweep ran last, else this machine."""
+    sweep = Workspace(root.expanduser().absolute()).sweep(sweep_id(definition.name, definition.rehearsal is not None))
+    return wiring.cluster(cluster, sweep)
 
 
 def count(definition: SweepDefinition, workspace: Workspace | None) -> dict[str, int]:

@@ -45,6 +45,9 @@ ClusterOption = Annotated[
         "--cluster", metavar="NAME", help="Where workers run.  [default: where the sweep ran last, else this machine]", show_default=False
     ),
 ]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Workers at once.  [default: by GPUs and cores]", show_default=False)
+]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A name or an id; NAME@N is its revision N.", show_default=False)]
 
 

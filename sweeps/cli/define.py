@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from core.errors import UsageError
-from sweeps.cli.common import JsonOption, OverridesArgument, RealDataOption, RehearseOption, WorkspaceOption, hint, print_json, say, table
+from sweeps.cli.common import (
+    ClusterOption,
+    JsonOption,
+    OverridesArgument,
+    RealDataOption,
+    RehearseOption,
+    WorkersOption,
+    WorkspaceOption,
+    hint,
+    print_json,
+    say,
+    table,
+)
 from sweeps.wiring import workspace_root
 
 DefinitionArgument = Annotated[
@@ -91,11 +103,13 @@ def plan(
     ] = None,
     count: Annotated[bool, typer.Option("--count", help="Print only the counts; streams, for very large grids.")] = False,
     all: Annotated[bool, typer.Option("--all", help="List every trial, however many.")] = False,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Show what a launch would do, and start nothing."""
-    from sweeps import planning
+    """Show what a launch would do and cost, and start nothing."""
+    from sweeps import costs, planning
 
     if why:
         # `--why a=1 b=2`: further PATH=VALUE words are part of the question, not overrides
@@ -112,9 +126,11 @@ def plan(
         else:
             say("  ".join(f"{name} {number}" for name, number in counts.items()))
         return 0
-    result = planning.make(loaded, place)
+    chosen = planning.where(loaded, workspace_root(workspace), cluster)
+    result = planning.make(loaded, place, elsewhere=chosen.profile.kind == "slurm")
+    cost = costs.costs(result, place, workers or costs.workers_of(chosen, result))
     if json:
-        print_json(planning.as_json(result, loaded.name))
+        print_json(planning.as_json(result, loaded.name) | {"cost": costs.as_json(cost)})
         return 0
     trials = [planned for planned, _ in result.trials]
     for line in [*planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
@@ -153,6 +169,8 @@ def plan(
             f"memory of one GPU, {group.backbone} on {group.shape.key} ({need.layout.name}): "
             f"{need.states + need.buffers:.1f} GiB and {need.activations:.2f} for 1,000 tokens{fits}"
         )
+    for line in costs.lines(cost):
+        say(line)
     for fault in result.missing:
         say(f"missing: {planning.one_line(fault)}")
     if result.missing:

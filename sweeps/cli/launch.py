@@ -20,6 +20,7 @@ from sweeps.cli.common import (
     RealDataOption,
     RehearseOption,
     SweepArgument,
+    WorkersOption,
     WorkspaceOption,
     hint,
     open_workspace,
@@ -30,10 +31,6 @@ from sweeps.wiring import workspace_root
 
 if TYPE_CHECKING:
     from sweeps.launching import Registered
-
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Workers at once.  [default: by GPUs and cores]", show_default=False)
-]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -46,7 +46,7 @@ def test_every_head_learns_from_the_pictures(tmp_path):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_other_seeds_learn_too(tmp_path, seed):
-    found = over_heads(tmp_path, seed, {"r1_reward": {}}, heads=[(2, "none"), (2, "silu"), (5, "silu")])
+    found = over_heads(tmp_path, seed, {"r1_reward": {}}, heads=[(2, "silu")])
     assert min(found) >= 0.8, found
 
 

@@ -140,6 +140,13 @@ def test_the_published_model_is_whole(runs):
     }
 
 
+@pytest.mark.parametrize(("name", "each"), [("one stopped", 12), ("zero 2 stopped", 16), ("zero 3 stopped", 16)])
+def test_a_checkpoint_is_as_large_as_a_plan_says(runs, name, each):
+    trained = json.loads((runs / "one" / "held.json").read_text())["trained"]
+    written = sum(file.stat().st_size for file in (runs / name / "checkpoint-3").rglob("*") if file.is_file())
+    assert written == pytest.approx(each * trained, rel=0.1)
+
+
 @pytest.mark.parametrize(("name", "layout", "ranks"), [
     ("one", Layout(), 1), ("zero 0", Layout(0), 2), ("zero 1", Layout(1), 2), ("zero 2", Layout(2), 2), ("zero 3", Layout(3), 2),
 ])  # fmt: skip

@@ -1,7 +1,7 @@
 """Whether this node can do the work at all, asked before the first claim: a node that fails everything quickly would eat every trial.
 
 The check runs in a forked child, because it computes: the warm parent must not (see :mod:`core.run.worker`). It looks at what a trial
-needs and does not bring: the GPUs of the shape are visible, compute right, and reach each other; the mounts that the cluster
+needs and does not bring: the GPUs of the job are visible, compute right, and reach each other; the mounts that the cluster
 profile names are there; the workspace takes and gives back a file, and has space.
 """
 
@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.definition.plan import Shape
-
 PATIENCE_SECONDS = 180.0
 """A check that has not ended by then has failed: a GPU or a file system hangs."""
 SIZE = 256
@@ -32,13 +30,13 @@ class Needs:
     """What a node must have.
 
     Attributes:
-        shape: of the trials.
+        gpus: that the allocation has on this node.
         folder: a folder of the workspace that can be written.
         mounts: paths that must be there and not empty.
         free: GiB that the workspace must have free.
     """
 
-    shape: Shape
+    gpus: int
     folder: Path
     mounts: tuple[str, ...] = ()
     free: float = 0.0
@@ -92,7 +90,7 @@ def check(needs: Needs) -> Iterator[str]:
         if not os.path.isdir(mount) or not os.listdir(mount):
             yield f"{mount} is not there or is empty"
     yield from _folder(needs.folder, needs.free)
-    yield from _computes(needs.shape.gpus // max(1, needs.shape.nodes))
+    yield from _computes(needs.gpus)
 
 
 def _folder(folder: Path, free: float) -> Iterator[str]:
@@ -117,7 +115,7 @@ def _computes(gpus: int) -> Iterator[str]:
 
     torch.set_num_threads(1)
     if gpus and torch.cuda.device_count() < gpus:
-        yield f"{torch.cuda.device_count()} GPUs are visible, a trial asks for {gpus}"
+        yield f"{torch.cuda.device_count()} GPUs are visible, the job has {gpus}"
         return
     devices = [torch.device("cuda", number) for number in range(gpus)] or [torch.device("cpu")]
     for device in devices:

@@ -91,11 +91,16 @@ def plan(
     ] = None,
     count: Annotated[bool, typer.Option("--count", help="Print only the counts; streams, for very large grids.")] = False,
     all: Annotated[bool, typer.Option("--all", help="List every trial, however many.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="NAME", help="Also the jobs that a launch there would ask for.", show_default=False)
+    ] = None,
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
     """Show what a launch would do, and start nothing."""
+    from slurm.profile import find
     from sweeps import planning
+    from sweeps.jobs import jobs_on
 
     if why:
         # `--why a=1 b=2`: further PATH=VALUE words are part of the question, not overrides
@@ -112,9 +117,11 @@ def plan(
         else:
             say("  ".join(f"{name} {number}" for name, number in counts.items()))
         return 0
-    result = planning.make(loaded, place)
+    where = find(cluster) if cluster is not None else None
+    result = planning.make(loaded, place, elsewhere=where is not None and where.profile.kind == "slurm")
+    jobs = jobs_on(result, where) if where is not None else []
     if json:
-        print_json(planning.as_json(result, loaded.name))
+        print_json(planning.as_json(result, loaded.name) | {"jobs": [found.as_json() for found in jobs]})
         return 0
     trials = [planned for planned, _ in result.trials]
     for line in [*planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
@@ -137,6 +144,8 @@ def plan(
             say(line)
     say("  ".join(f"{name} {number}" for name, number in result.counts.items()))
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
+    for found in jobs:
+        say(f"jobs on {cluster}: {found.words()}")
     if first := planning.canaries(result):
         say(f"canaries: {len(first)} trials go first, which together have every shape and every value that may fail by itself")
     for planned, action in result.trials:

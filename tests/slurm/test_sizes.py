@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from core.definition.plan import Shape
 from core.errors import DefinitionError, EnvironmentFault
 from core.run.packing import Allotted
 from slurm import sizes
+from slurm.checks import _node
+from slurm.polling import Reply
 from slurm.profile import Profile, find
 
 
@@ -56,6 +59,17 @@ def test_a_trial_that_no_node_holds_is_refused_with_both_numbers() -> None:
         sizes.require(profile(), Shape(gpus=16), "jupiter")
     assert caught.value.found == "a trial asks each of 1 nodes for 16 GPUs, 16 cores"
     assert caught.value.allowed == "`node` of the profile: 8 GPUs, 64 cores, 512 GiB"
+
+
+def test_doctor_compares_the_profile_with_the_nodes_that_are_there() -> None:
+    def sinfo(words: Sequence[str]) -> Reply:
+        return Reply(0, "64|515000|gpu:h200:8(S:0-1)\n128|1030000|(null)\nwhat is this\n", "")
+
+    (fits,) = _node(profile(node={"gpus": 8, "cpus": 64, "memory": "500G"}), sinfo)
+    assert (fits.verdict, fits.found) == ("ok", "8 GPUs, 64 cores, 500 GiB")
+    (wrong,) = _node(profile(node={"gpus": 8, "cpus": 128}), sinfo)
+    assert wrong.verdict == "bad" and wrong.next == "there are 0 GPUs, 128 cores, 1005.86 GiB; 8 GPUs, 64 cores, 502.93 GiB"
+    assert list(_node(Profile(kind="slurm"), sinfo)) == []
 
 
 def test_a_wrong_node_is_shown_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,15 +141,9 @@ class SlurmSubmitter:
         """How many workers of this shape may be queued or running at once.
 
         Raises:
-            EnvironmentFault: a node of the profile has less than a trial needs, or a trial of several processes in a container.
+            EnvironmentFault: a node of the profile has less than a trial needs.
         """
         sizes.require(self.cluster.profile, shape, self.cluster.name)
-        if shape.processes > 1 and self.cluster.profile.container is not None:
-            raise EnvironmentFault(
-                "trials of several processes cannot run in a container yet: its srun is outside",
-                found=f"{shape.processes} processes, container in the profile {self.cluster.name}",
-                next="install rewardsweep where the nodes see it and take `container` out of the profile, or set resources.gpus to 1",
-            )
         return self.workers
 
     def room(self, shape: Shape) -> Room:
@@ -280,7 +274,7 @@ class SlurmSubmitter:
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
                 "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
-                "step": sbatch.step(profile, shape, sys.executable),
+                "step": sbatch.step(profile, shape, sys.executable), "check": sbatch.check(profile, shape, sys.executable),
             }  # fmt: skip
             if night is not None and cut is not None:
                 numbered = int(folder.name.rsplit("-", 1)[1])

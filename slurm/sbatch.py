@@ -5,7 +5,8 @@ itself stays outside a container. SLURM's warning (``--signal=USR2@LEAD``, witho
 worker and its child.
 
 Where a trial has several ranks, the worker is the batch script itself, on the first node, and each attempt is an srun step
-(:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on.
+(:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on. Of a profile with a
+container the ranks run in it, and so does the check of the nodes (:func:`check`); the worker, which needs srun, stays outside.
 
 Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
 """
@@ -28,6 +29,7 @@ from slurm.sizes import allotted, cpus_per_rank, per_node, slots
 
 ENTRY = "slurm.start_array"
 RANK = "slurm.start_rank"
+CHECK = "slurm.start_check"
 RESOLUTION_SECONDS = 60.0
 """SLURM may warn of the time limit this much earlier than it was asked to (sbatch's manual, ``--signal``)."""
 
@@ -80,8 +82,28 @@ def step(profile: Profile, shape: Shape, python: str) -> list[str]:
         "srun", "--exact", "--kill-on-bad-exit=1", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.processes}",
         f"--ntasks-per-node={per_node(shape)}", f"--cpus-per-task={cpus_per_rank(profile, shape)}",
         *([f"--gres={_gres(profile, shape, shape.gpus)}"] if shape.gpus else []),
-        *([f"--mem={_step_memory(profile, shape)}"] if slots(profile, shape) > 1 else []), python, "-u", "-m", RANK,
+        *([f"--mem={_step_memory(profile, shape)}"] if slots(profile, shape) > 1 else []),
+        *_inside(profile, shape, python), "-u", "-m", RANK,
     ]  # fmt: skip
+
+
+def check(profile: Profile, shape: Shape, python: str) -> list[str]:
+    """The command that checks every node of a job inside the container; the job's folder follows. Empty where the worker does it itself."""
+    if shape.processes == 1 or profile.container is None:
+        return []
+    gpus = allotted(profile, shape).gpus
+    return [
+        "srun", "--exact", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.nodes}", "--ntasks-per-node=1", "--cpus-per-task=1",
+        *([f"--gres={_gres(profile, shape, gpus)}"] if gpus else []), *_inside(profile, shape, python), "-u", "-m", CHECK,
+    ]  # fmt: skip
+
+
+def _inside(profile: Profile, shape: Shape, python: str) -> list[str]:
+    """The end of a line of srun: what it is told of the container, and the interpreter there."""
+    container = profile.container
+    if container is None:
+        return [python]
+    return [*_pyxis(container), *_apptainer(container, shape), container.python]
 
 
 def _gres(profile: Profile, shape: Shape, gpus: int) -> str:
@@ -178,16 +200,20 @@ def _pyxis(container: Container | None) -> list[str]:
     return [f"--container-image={container.image}", *mounts]
 
 
+def _apptainer(container: Container, shape: Shape) -> list[str]:
+    if container.engine != "apptainer":
+        return []
+    binds = [word for mount in container.mounts for word in ("--bind", mount)]
+    return ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image]
+
+
 def command(profile: Profile, shape: Shape, python: str, folder: Path) -> str:
     """What each task of the array runs; ``folder`` is the job folder of its first task."""
     container = profile.container
     if shape.processes > 1:  # the batch script becomes the worker: a shell would hold SLURM's warning back until it ends
         return "exec " + shlex.join([python, "-u", "-m", ENTRY, str(folder)])
-    words = [python if container is None else container.python, "-u", "-m", ENTRY, str(folder)]
-    if container is not None and container.engine == "apptainer":
-        binds = [word for mount in container.mounts for word in ("--bind", mount)]
-        words = ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image, *words]
-    return shlex.join(words)
+    words = [python] if container is None else [*_apptainer(container, shape), container.python]
+    return shlex.join([*words, "-u", "-m", ENTRY, str(folder)])
 
 
 def text(values: Mapping[str, Any], command: str, folder: Path, count: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.definition.plan import Shape
+from core.run.fitness import Needs
 from core.run.leaving import Allocation
 from core.run.packing import Allotted
 from core.workspace import holds
@@ -22,6 +23,7 @@ class Orders:
         shape: of the trials that it trains, ``slots`` of them side by side.
         threads: CPU threads of each.
         step: the command that starts the ranks of a trial in the allocation; empty where they are forks of the worker's child.
+        check: the command that checks the nodes of the allocation; empty where a child of the worker checks its own.
         allotted: what its allocation holds.
     """
 
@@ -36,6 +38,7 @@ class Orders:
     mounts: tuple[str, ...] = ()
     free: float = 0.0
     step: tuple[str, ...] = ()
+    check: tuple[str, ...] = ()
     slots: int = 1
     allotted: Allotted = field(default_factory=Allotted)
 
@@ -48,10 +51,16 @@ class Orders:
             key=folder.name, folder=folder, sweep=record["sweep"], shape=shape, threads=record["threads"],
             device="cuda" if shape.gpus else "cpu", idle=record["idle"], allocation=Allocation.read(record),
             mounts=tuple(record.get("mounts", ())), free=float(record.get("free", 0.0)),
-            step=tuple(record.get("step", ())), slots=record["slots"], allotted=Allotted(**record["allotted"]),
+            step=tuple(record.get("step", ())), check=tuple(record.get("check", ())),
+            slots=record["slots"], allotted=Allotted(**record["allotted"]),
         )  # fmt: skip
         workspace = Workspace.open(Path(record["workspace"]))
         return orders, holds.of(workspace, workspace.sweep(record["sweep"]))
+
+    @property
+    def needs(self) -> Needs:
+        """What each node of the allocation must have."""
+        return Needs(self.allotted.gpus // self.shape.nodes, self.folder, self.mounts, self.free)
 
     def describe(self) -> dict[str, Any]:
         """What a worker says of itself at its start."""

@@ -20,7 +20,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +32,7 @@ from core.definition.plan import Shape
 from core.run.attempt import Place, Work
 from core.run.child import fork
 from core.run.dying import LOST_RACE
-from core.run.fitness import Needs, problems_here
+from core.run.fitness import problems_by, problems_here
 from core.run.leaving import Allocation, end_without_word
 from core.run.oom import Kills
 from core.run.orders import Orders
@@ -71,7 +71,7 @@ class Child:
 
     def tell(self, number: int) -> None:
         """Send it a signal; it may be gone."""
-        with suppress(ProcessLookupError):
+        with suppress(OSError):
             signal.pidfd_send_signal(self.handle, number)
 
 
@@ -125,12 +125,18 @@ class Worker:
             reason = f"node {process.node()} is left out: {excluded[process.node()]}"
             self._left(reason)
             return
-        gpus = self.orders.allotted.gpus // self.orders.shape.nodes
-        problems = problems_here(Needs(gpus, self.orders.folder, self.orders.mounts, self.orders.free))
+        problems = self._check()
         if problems:
             self._unfit(problems)
             return
         self._left(self._work())
+
+    def _check(self) -> dict[str, list[str]]:
+        """What is wrong, by node."""
+        if self.orders.check:
+            return problems_by(self.orders.check, self.orders.folder)
+        problems = problems_here(self.orders.needs)
+        return {process.node(): problems} if problems else {}
 
     def _work(self) -> str:
         """Fill the allocation, wait, look after the children, again and again; returns why it is over."""
@@ -159,7 +165,8 @@ class Worker:
                 if time.monotonic() - quiet > idle:
                     return "nothing left to claim"
                 pause, look = POLL_SECONDS, 0.0
-            self._wait(POLL_SECONDS if not self._children else LOOK_SECONDS if self._packing.full else min(pause, LOOK_SECONDS))
+            nothing_to_take_up = reason is not None or self._packing.full
+            self._wait(POLL_SECONDS if not self._children else LOOK_SECONDS if nothing_to_take_up else min(pause, LOOK_SECONDS))
             if self._reap():
                 quiet, pause, look = time.monotonic(), POLL_SECONDS, 0.0
                 self._tick()
@@ -182,12 +189,12 @@ class Worker:
         left = {"reason": reason, "done": self.done, "t": round(time.time(), 3), **more}
         write_atomic(self.orders.folder / "left.json", json.dumps(left), sync=True)
 
-    def _unfit(self, problems: list[str]) -> None:
-        """Leave before the first claim, and keep others away from this node."""
-        why = "; ".join(problems)
-        print(f"this node failed its check: {why}", file=sys.stderr, flush=True)
-        self._exclude(f"its check failed: {why}")
-        self._left(f"the check of its node failed: {why}", unfit=True)
+    def _unfit(self, problems: Mapping[str, list[str]]) -> None:
+        """Leave before the first claim, and keep others away from the nodes that are not fit."""
+        for node, found in problems.items():
+            print(f"{node} failed its check: {'; '.join(found)}", file=sys.stderr, flush=True)
+            self._exclude(f"its check failed: {'; '.join(found)}", node)
+        self._left(f"the check of its node failed: {'; '.join(why for found in problems.values() for why in found)}", unfit=True)
 
     def _leave(self, number: int, frame: object) -> None:
         self._leaving = self._leaving or number
@@ -256,9 +263,14 @@ class Worker:
                     yield work, shape
                 else:
                     spare.append((work, shape))
-        for work in self._baselines():
-            if work.unit(self.workspace) not in busy:
+        shape = self._reader.plan[0].score_shape if self._reader.plan else own
+        for work in self._baselines() if shape == own or self._may_lend(shape) else ():
+            if work.unit(self.workspace) in busy:
+                continue
+            if shape == own:
                 yield work, own
+            else:
+                spare.append((work, shape))
         yield from trainings
         yield from spare
 
@@ -284,9 +296,7 @@ class Worker:
                 yield Work("score", scoring, status.planned, key=key, evaluate=entry)
 
     def _baselines(self) -> Iterator[Work]:
-        if not self._reader.plan or self._reader.plan[0].score_shape != self.orders.shape:
-            return
-        rehearsal = self._reader.plan[0].config.get("rehearsal")
+        rehearsal = self._reader.plan[0].config.get("rehearsal") if self._reader.plan else None
         for (name, key), entry in self._reader.baselines.items():
             status = self._reader.reader.scoring(self.workspace.baseline(name, key))
             if status.claimable:
@@ -346,11 +356,11 @@ class Worker:
             self._exclude(self._failed_node)
         hold_back(self._reader)
 
-    def _exclude(self, why: str) -> None:
-        """Keep other workers away from this node for a while (on one's own machine there is no other)."""
+    def _exclude(self, why: str, node: str | None = None) -> None:
+        """Keep other workers away from this node, or another of the allocation, for a while (on one's own machine there is no other)."""
         seconds = self._reader.policy.config.exclude_node
         if seconds and self.orders.allocation.job_id is not None:
-            nodes.exclude(self.workspace, process.node(), seconds, why, self.orders.key)
+            nodes.exclude(self.workspace, node or process.node(), seconds, why, self.orders.key)
 
     def _mine(self, child: Child) -> list[Attempt]:
         """The attempt that a child of this worker made, if it made one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.run import fitness
-from core.run.fitness import Needs, check, problems_here
+from core.run.fitness import Needs, check, problems_by, problems_here
 from core.workspace import nodes
 from core.workspace.layout import Workspace
 
@@ -39,6 +40,17 @@ def test_a_check_that_hangs_or_breaks_off_has_failed(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fitness, "check", lambda needs: os.kill(os.getpid(), 9))
     (problem,) = problems_here(Needs(0, tmp_path))
     assert "ended by signal" in problem
+
+
+def test_every_node_of_an_allocation_is_asked_by_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", "node1")
+    fit, unfit = '{"node": "node1", "problems": []}', '{"node": "node2", "problems": ["0 GPUs are visible, the job has 4"]}'
+    said = f"print('srun: a word'); print('{fit}'); print('{unfit}')"
+    assert problems_by([sys.executable, "-c", said], tmp_path) == {"node2": ["0 GPUs are visible, the job has 4"]}
+    assert problems_by([sys.executable, "-c", f"print('{fit}')"], tmp_path) == {}
+    broken = problems_by([sys.executable, "-c", f"import sys; print('{fit}'); sys.exit('FATAL: no image')"], tmp_path)
+    assert broken == {"node1": ["the check ended with code 1: FATAL: no image"]}
+    assert "cannot be started" in problems_by(["/no/such/srun"], tmp_path)["node1"][0]
 
 
 def test_an_exclusion_ends_and_is_not_renewed_by_the_same_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

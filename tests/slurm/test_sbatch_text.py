@@ -45,6 +45,11 @@ CASES: dict[str, tuple[dict[str, Any], Shape, int]] = {
         Shape(gpus=1),
         2,
     ),
+    "apptainer_ranks": (
+        {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared"]}},
+        Shape(nodes=2, gpus=8),
+        1,
+    ),
     "pyxis": ({"kind": "slurm", "container": {"engine": "pyxis", "image": "nvcr.io#rm", "mounts": ["/shared:/shared"]}}, Shape(gpus=1), 2),
 }
 
@@ -99,6 +104,24 @@ def test_steps_of_trials_side_by_side_take_their_share_of_memory() -> None:
     known = Profile.model_validate({"kind": "slurm", "node": {"gpus": 8, "cpus": 96, "memory": "1000G"}})
     assert "--mem=256000M" in sbatch.step(known, Shape(nodes=2, gpus=4), "python")
     assert "--mem=30720M" in sbatch.step(known, Shape(nodes=2, gpus=4, memory=60.0), "python")
+
+
+def test_ranks_run_inside_the_container_and_the_worker_outside() -> None:
+    """The batch script is the worker and hears SLURM's warning; srun is outside, and what it starts is inside."""
+    profile, shape, _ = CASES["apptainer_ranks"]
+    inside = "apptainer exec --nv --bind /shared /shared/rm.sif python3 -u -m"
+    step = " ".join(sbatch.step(Profile.model_validate(profile), shape, "/env/bin/python"))
+    assert step.startswith("srun --exact --kill-on-bad-exit=1 ") and step.endswith(f" --gres=gpu:4 {inside} slurm.start_rank")
+    found = sbatch.check(Profile.model_validate(profile), shape, "/env/bin/python")
+    assert " ".join(found) == (
+        "srun --exact --unbuffered --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 --gres=gpu:4 " + inside + " slurm.start_check"
+    )
+    pyxis = Profile.model_validate(CASES["pyxis"][0])
+    step = " ".join(sbatch.step(pyxis, shape, "/env/bin/python"))
+    assert step.endswith("--gres=gpu:4 --container-image=nvcr.io#rm --container-mounts=/shared:/shared python3 -u -m slurm.start_rank")
+    assert sbatch.command(pyxis, shape, "/env/bin/python", FOLDER).startswith("exec /env/bin/python -u -m slurm.start_array")
+    for one in (sbatch.check(pyxis, Shape(gpus=1), "python"), sbatch.check(Profile(kind="slurm"), shape, "python")):
+        assert one == [], "the worker is inside itself, or there is no inside"
 
 
 def test_a_job_of_a_night_is_the_golden_one() -> None:

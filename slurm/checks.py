@@ -64,6 +64,7 @@ def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check
         lambda: _array_size(profile, ask),
         lambda: _accounting(profile, ask),
         lambda: _gpus(profile, ask),
+        lambda: _node(profile, ask),
         lambda: _shared(profile, workspace, ask),
     ]
     for check in checks:
@@ -153,6 +154,30 @@ def _gpus(profile: Profile, ask: Run) -> Iterator[Check]:
         yield Check("gpu_type", "ok", profile.gpu_type)
     else:
         yield Check("gpu_type", "bad", f"no GPU of type {profile.gpu_type}", f"there are {', '.join(sorted(types)) or 'none'}")
+
+
+def _node(profile: Profile, ask: Run) -> Iterator[Check]:
+    """What the profile says of a node must be there on some node; SLURM would keep the jobs waiting, or refuse them."""
+    node = profile.node
+    if node is None:
+        return
+    words = ["sinfo", "--noheader", "--Node", "--format=%c|%m|%G", *([f"--partition={profile.partition}"] if profile.partition else [])]
+    has = {found for line in ask(words).out.splitlines() if (found := _capacity(line)) is not None}
+    gib = node.memory or 0.0
+    if any(cpus >= node.cpus and memory >= gib * 1024 and gpus >= node.gpus for cpus, memory, gpus in has):
+        yield Check("node", "ok", f"{node.gpus} GPUs, {node.cpus} cores" + (f", {gib:g} GiB" if gib else ""))
+        return
+    known = "; ".join(f"{gpus} GPUs, {cpus} cores, {memory / 1024:g} GiB" for cpus, memory, gpus in sorted(has, reverse=True)[:3])
+    yield Check("node", "bad", "no node has so much as `node` in the profile says", f"there are {known or 'no nodes'}")
+
+
+def _capacity(line: str) -> tuple[int, int, int] | None:
+    """Cores, MiB and GPUs of a node as sinfo writes them: ``64|515000|gpu:h200:8(S:0-1)``."""
+    cpus, _, rest = line.strip().partition("|")
+    memory, _, gres = rest.partition("|")
+    if not (cpus.isdigit() and memory.isdigit()):
+        return None
+    return int(cpus), int(memory), sum(int(count) for count in re.findall(r"gpu:(?:[A-Za-z][^:(),]*:)?(\d+)", gres))
 
 
 def _shared(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]:

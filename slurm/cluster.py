@@ -27,13 +27,13 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from core.control.jobs import jobs_of
-from core.control.ports import NOTHING_YET, Grant, Job, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
-from slurm import sbatch
+from slurm import sbatch, sizes
 from slurm.polling import Reply, Run, is_slurm, run
 from slurm.profile import Cluster, Profile
 from slurm.reservations import next_begin
@@ -137,30 +137,27 @@ class SlurmSubmitter:
         self._array_size: int | None = None
         self._reserved: tuple[float, float | None] = (float("-inf"), None)
 
-    def slots(self, shape: Shape) -> int:
+    def capacity(self, shape: Shape) -> int:
         """How many workers of this shape may be queued or running at once.
 
         Raises:
-            EnvironmentFault: a trial of several processes in a container.
+            EnvironmentFault: a node of the profile has less than a trial needs.
         """
-        if shape.processes > 1 and self.cluster.profile.container is not None:
-            raise EnvironmentFault(
-                "trials of several processes cannot run in a container yet: its srun is outside",
-                found=f"{shape.processes} processes, container in the profile {self.cluster.name}",
-                next="install rewardsweep where the nodes see it and take `container` out of the profile, or set resources.gpus to 1",
-            )
+        sizes.require(self.cluster.profile, shape, self.cluster.name)
         return self.workers
 
-    def seconds(self, shape: Shape) -> float | None:
-        """How long a worker of this shape lasts at most."""
-        return sbatch.time_limit(self.cluster.profile, shape)
+    def room(self, shape: Shape) -> Room:
+        """What a worker of this shape is given."""
+        profile = self.cluster.profile
+        return Room(max(1, sizes.slots(profile, shape)), sizes.allotted(profile, shape).gpus, sbatch.time_limit(profile, shape))
 
     def submit(
         self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
     ) -> list[str]:
         """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
 
-        They are warned three times the longest checkpoint before the time limit, where that is more than the profile says. Where the
+        They are warned three times the longest checkpoint before the time limit, where that is more than the profile says, and once more
+        for each further trial that saves at the same moment. Where the
         definition leaves the time to us (``resources.time: auto``), and a trial has shown how long it takes, they ask for what their
         trials need and no more: a short job is backfilled.
 
@@ -169,6 +166,7 @@ class SlurmSubmitter:
         Raises:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
         """
+        sizes.require(self.cluster.profile, shape, self.cluster.name)
         keys: list[str] = []
         self._profile = sized(self.cluster.profile, shown, shape)
         if self._clock() >= self._wait_until:
@@ -270,16 +268,17 @@ class SlurmSubmitter:
         for task, folder in enumerate(folders):
             record: dict[str, Any] = {
                 "v": 1, "sweep": sweep, "revision": revision, "entry": self.entry, "shape": asdict(shape), "gpus": [],
-                "threads": sbatch.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
+                "slots": sizes.slots(profile, shape), "allotted": asdict(sizes.allotted(profile, shape)),
+                "threads": sizes.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
                 "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
                 "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
-                "step": sbatch.step(profile, shape, sys.executable),
+                "step": sbatch.step(profile, shape, sys.executable), "check": sbatch.check(profile, shape, sys.executable),
             }  # fmt: skip
             if night is not None and cut is not None:
                 numbered = int(folder.name.rsplit("-", 1)[1])
-                record["night"] = night.grant.orders(numbered, 60.0 * cut.minutes, profile.signal_lead)
+                record["night"] = night.grant.orders(numbered, 60.0 * cut.minutes, profile.signal_lead, sizes.slots(profile, shape))
             write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
             if task:
                 os.symlink(f"../{folders[0].name}/submitit", folder / "submitit")
@@ -322,7 +321,8 @@ def sized(profile: Profile, shown: Shown, shape: Shape) -> Profile:
     if shape.time is None and shown.trial is not None:
         needed = max(SHORTEST_SECONDS, MARGIN * shown.trial * shown.each + profile.signal_lead + START_SECONDS)
         profile = profile.model_copy(update={"time": min(profile.time, needed)})
-    lead = min(CHECKPOINTS_AHEAD * shown.saving, sbatch.time_limit(profile, shape) / 2)
+    # trials that run side by side save at the same moment, on one file system
+    lead = min((CHECKPOINTS_AHEAD + sizes.slots(profile, shape) - 1) * shown.saving, sbatch.time_limit(profile, shape) / 2)
     return profile.model_copy(update={"signal_lead": lead}) if lead > profile.signal_lead else profile
 
 

@@ -38,4 +38,4 @@ def submitter(workspace: Workspace, cluster: Cluster, entry: str, workers: int |
     """What starts workers on a cluster, or on this machine."""
     if cluster.profile.kind == "slurm":
         return SlurmSubmitter(workspace, cluster, entry, workers)
-    return LocalSubmitter(workspace, entry, workers)
+    return LocalSubmitter(workspace, entry, workers, cluster)

@@ -3,6 +3,9 @@
 The files of a worker are those of :mod:`core.control.jobs`. Its job id is the pid of submitit's controller, whose identity stands
 beside it. submitit starts that controller in the caller's process group, so a Ctrl-C in the terminal would kill every worker with
 the watching ``launch``. The submission therefore runs in a short process of its own session (:mod:`slurm.submit_local`).
+
+There is a worker for each trial that the machine holds. Where a profile says what of this machine one worker takes (``node``), there is
+one, which runs them side by side and imports torch once for all of them.
 """
 
 from __future__ import annotations
@@ -18,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from core.control.jobs import jobs_of
-from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Room, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
+from core.run.packing import Allotted
 from core.workspace import process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
+from slurm import sizes
+from slurm.profile import HERE, Cluster
 
 
 def gpu_names() -> list[str]:
@@ -79,22 +85,33 @@ class LocalSubmitter:
         workspace: the workspace that they work in.
         entry: the function that a job calls with its folder, as ``"module:function"``.
         workers: at most so many at once; default: by GPUs and cores.
+        cluster: the profile of this machine.
         idle: seconds without claimable work after which a worker leaves.
     """
 
-    def __init__(self, workspace: Workspace, entry: str, workers: int | None = None, idle: float = 3.0) -> None:
+    def __init__(self, workspace: Workspace, entry: str, workers: int | None = None, cluster: Cluster = HERE, idle: float = 3.0) -> None:
         self.workspace = workspace
+        self.cluster = cluster
         self.entry = entry
         self.workers = workers
         self.idle = idle
         self.trouble: str | None = None
 
-    def slots(self, shape: Shape) -> int:
+    def capacity(self, shape: Shape) -> int:
         """How many workers of this shape this machine holds at once.
 
         Raises:
-            EnvironmentFault: the shape asks for more GPUs than there are.
+            EnvironmentFault: the shape asks for more GPUs than there are, or than the profile gives to a worker.
         """
+        node = self.cluster.profile.node
+        if node is not None:
+            sizes.require(self.cluster.profile, shape, self.cluster.name)
+            if shape.gpus and node.gpus > gpus_here():
+                raise EnvironmentFault(
+                    f"this machine has {gpus_here()} GPUs, `node` of the profile {self.cluster.name} names {node.gpus}",
+                    next="correct `node.gpus` in clusters.yaml",
+                )
+            return 1
         fit = default_workers(shape)
         if fit < 1:
             raise EnvironmentFault(
@@ -103,9 +120,14 @@ class LocalSubmitter:
             )
         return min(self.workers, fit) if self.workers and shape.gpus else self.workers or fit
 
-    def seconds(self, shape: Shape) -> float | None:
-        """This machine ends no worker."""
-        return None
+    def room(self, shape: Shape) -> Room:
+        """What a worker of this shape is given; this machine ends none."""
+        return Room(max(1, sizes.slots(self.cluster.profile, shape)), self._allotted(shape).gpus)
+
+    def _allotted(self, shape: Shape) -> Allotted:
+        if self.cluster.profile.node is not None:
+            return sizes.allotted(self.cluster.profile, shape)
+        return Allotted(shape.gpus, shape.cpus or max(1, cores_here() // self.capacity(shape)))
 
     def submit(
         self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
@@ -131,22 +153,28 @@ class LocalSubmitter:
         everyone = [job for id in sorted(sweep.id for sweep in self.workspace.sweeps()) for job in jobs_of(self.workspace, id)]
         answers = LocalScheduler().poll(everyone)
         taken = {gpu for job in everyone if answers[job.key].alive and job.left is None for gpu in job.details.get("gpus", [])}
+        allotted, slots = self._allotted(shape), self.room(shape).slots
+        free = [gpu for gpu in gpu_names() if gpu not in taken]
+        if len(free) < allotted.gpus:
+            self.trouble = f"{allotted.gpus} GPUs are wanted, {len(free)} are free: workers of other sweeps have the rest"
+            return None
+        self.trouble = None
         number = max((int(job.key.rsplit("-", 1)[1]) for job in jobs), default=0) + 1
         folder = self.workspace.jobs / f"rs-{sweep}-{number:04d}"
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             return None
-        free = [gpu for gpu in gpu_names() if gpu not in taken]
-        workers = self.slots(shape)
         record: dict[str, Any] = {
             "v": 1,
             "sweep": sweep,
             "revision": revision,
             "entry": self.entry,
             "shape": asdict(shape),
-            "gpus": free[: shape.gpus],
-            "threads": shape.cpus or max(1, cores_here() // workers),
+            "gpus": free[: allotted.gpus],
+            "slots": slots,
+            "allotted": asdict(allotted),
+            "threads": shape.cpus or max(1, allotted.cpus // slots),
             "workspace": str(self.workspace.root),
             "idle": self.idle,
             "submitter": process.identity(),
@@ -155,7 +183,7 @@ class LocalSubmitter:
         if grant is not None:
             now = time.time()
             closes = min(grant.closes, now + (grant.seconds or grant.closes - now))
-            record["night"] = replace(grant, closes=closes).orders(number, closes - now, min(LEAD_SECONDS, (closes - now) / 10))
+            record["night"] = replace(grant, closes=closes).orders(number, closes - now, min(LEAD_SECONDS, (closes - now) / 10), slots)
         write_atomic(folder / "job.json", json.dumps(record, indent=1), sync=True)
         return folder
 

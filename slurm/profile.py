@@ -73,6 +73,14 @@ class Keeper(_Section):
     memory: Annotated[float, BeforeValidator(_gib)] = Field(2.0, gt=0, description="memory, for the index and MLflow")
 
 
+class Node(_Section):
+    """What a worker takes of each node, usually all of it: as many trials as fit run side by side."""
+
+    gpus: int = Field(0, ge=0, description="GPUs; none are asked for where trials need none")
+    cpus: int = Field(ge=1, description="cores; where a trial names none, they are divided")
+    memory: Annotated[float | None, BeforeValidator(_gib)] = Field(None, gt=0, description="memory; default: what the trials ask for")
+
+
 class Profile(_Section):
     """One cluster."""
 
@@ -85,6 +93,7 @@ class Profile(_Section):
     time: Seconds = Field(4 * 3600.0, ge=60, description="time limit of a worker; short ones are backfilled")
     cpus: int = Field(1, ge=1, description="cores of a worker where a trial names none")
     memory: Annotated[float | None, BeforeValidator(_gib)] = Field(None, gt=0, description="memory of a worker where a trial names none")
+    node: Node | None = Field(None, description="what a worker takes of a node where that is more than one trial")
     signal_lead: Seconds = Field(90.0, ge=1, description="how long before the time limit a worker is warned, to save a checkpoint")
     mounts: tuple[str, ...] = Field((), description="folders that a node must have; a worker checks them before its first trial")
     free: Annotated[float, BeforeValidator(_gib)] = Field(
@@ -109,9 +118,9 @@ class Profile(_Section):
 
     @model_validator(mode="after")
     def _local_is_plain(self) -> Profile:
-        more = sorted(self.model_fields_set - {"kind", "limits"})
+        more = sorted(self.model_fields_set - {"kind", "limits", "node"})
         if self.kind == "local" and more:
-            raise ValueError(f"only `limits` beside `kind: local` (found {more[0]})")
+            raise ValueError(f"only `limits` and `node` beside `kind: local` (found {more[0]})")
         return self
 
 
@@ -213,7 +222,7 @@ def _explained(error: ValidationError, name: str, document: Document) -> Definit
     place = _place(document, path)
     word = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        sections: dict[str, type[BaseModel]] = {"limits": Limits, "container": Container, "keeper": Keeper}
+        sections: dict[str, type[BaseModel]] = {"limits": Limits, "container": Container, "keeper": Keeper, "node": Node}
         section = sections.get(str(first["loc"][0]), Profile) if len(first["loc"]) > 1 else Profile
         allowed = sorted(section.model_fields)
         return DefinitionError(

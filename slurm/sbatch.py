@@ -5,7 +5,8 @@ itself stays outside a container. SLURM's warning (``--signal=USR2@LEAD``, witho
 worker and its child.
 
 Where a trial has several ranks, the worker is the batch script itself, on the first node, and each attempt is an srun step
-(:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on.
+(:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on. Of a profile with a
+container the ranks run in it, and so does the check of the nodes (:func:`check`); the worker, which needs srun, stays outside.
 
 Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
 """
@@ -24,9 +25,11 @@ from submitit.slurm.slurm import _make_sbatch_string
 from core.control.ports import Grant
 from core.definition.plan import Shape
 from slurm.profile import Container, Profile
+from slurm.sizes import allotted, cpus_per_rank, per_node, slots
 
 ENTRY = "slurm.start_array"
 RANK = "slurm.start_rank"
+CHECK = "slurm.start_check"
 RESOLUTION_SECONDS = 60.0
 """SLURM may warn of the time limit this much earlier than it was asked to (sbatch's manual, ``--signal``)."""
 
@@ -67,34 +70,58 @@ def warned_from(profile: Profile, shape: Shape, cut: Cut | None = None) -> float
     return max(0.0, (60.0 * cut.minutes if cut else time_limit(profile, shape)) - profile.signal_lead - RESOLUTION_SECONDS)
 
 
-def cpus(profile: Profile, shape: Shape) -> int:
-    """Cores of a worker."""
-    return shape.cpus or profile.cpus
-
-
-def cpus_per_rank(profile: Profile, shape: Shape) -> int:
-    """Cores of each process."""
-    return math.ceil(cpus(profile, shape) / shape.processes)
-
-
 def step(profile: Profile, shape: Shape, python: str) -> list[str]:
     """The command that starts the ranks of one attempt; the attempt's folder follows. Empty for a shape of one rank.
 
-    ``--exact``: a step takes what it needs and no more. One rank that fails ends all.
+    ``--exact``: a step takes what it needs and no more, so that those of several trials run side by side. Where memory is counted, a step
+    that names none takes all of it, and the next one would wait. One rank that fails ends all.
     """
     if shape.processes == 1:
         return []
     return [
         "srun", "--exact", "--kill-on-bad-exit=1", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.processes}",
-        f"--ntasks-per-node={shape.processes // shape.nodes}", f"--cpus-per-task={cpus_per_rank(profile, shape)}",
-        *([f"--gres={_gres(profile, shape)}"] if shape.gpus else []), python, "-u", "-m", RANK,
+        f"--ntasks-per-node={per_node(shape)}", f"--cpus-per-task={cpus_per_rank(profile, shape)}",
+        *([f"--gres={_gres(profile, shape, shape.gpus)}"] if shape.gpus else []),
+        *([f"--mem={_step_memory(profile, shape)}"] if slots(profile, shape) > 1 else []),
+        *_inside(profile, shape, python), "-u", "-m", RANK,
     ]  # fmt: skip
 
 
-def _gres(profile: Profile, shape: Shape) -> str:
-    """GPUs of each node."""
+def check(profile: Profile, shape: Shape, python: str) -> list[str]:
+    """The command that checks every node of a job inside the container; the job's folder follows. Empty where the worker does it itself."""
+    if shape.processes == 1 or profile.container is None:
+        return []
+    gpus = allotted(profile, shape).gpus
+    return [
+        "srun", "--exact", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.nodes}", "--ntasks-per-node=1", "--cpus-per-task=1",
+        *([f"--gres={_gres(profile, shape, gpus)}"] if gpus else []), *_inside(profile, shape, python), "-u", "-m", CHECK,
+    ]  # fmt: skip
+
+
+def _inside(profile: Profile, shape: Shape, python: str) -> list[str]:
+    """The end of a line of srun: what it is told of the container, and the interpreter there."""
+    container = profile.container
+    if container is None:
+        return [python]
+    return [*_pyxis(container), *_apptainer(container, shape), container.python]
+
+
+def _gres(profile: Profile, shape: Shape, gpus: int) -> str:
+    """So many GPUs, on all nodes together, as each node is asked for them."""
     gpu_type = shape.gpu_type or profile.gpu_type
-    return ":".join(["gpu", *([gpu_type] if gpu_type else []), str(shape.gpus // shape.nodes)])
+    return ":".join(["gpu", *([gpu_type] if gpu_type else []), str(gpus // shape.nodes)])
+
+
+def _step_memory(profile: Profile, shape: Shape) -> str:
+    """A trial's share of each node's memory; 0: steps share what the job has."""
+    whole = allotted(profile, shape).memory
+    if whole is None:
+        return "0"
+    return _mib((shape.memory or whole / slots(profile, shape)) / shape.nodes)
+
+
+def _mib(gib: float) -> str:
+    return f"{math.floor(gib * 1024)}M"
 
 
 def requeues(profile: Profile) -> bool:
@@ -130,7 +157,7 @@ def parameters(
     if cut is not None:
         nice = str(more.get("nice") or "")
         more |= {"deadline": f"now+{cut.deadline}", "time-min": cut.least, "nice": nice if nice.isdigit() and int(nice) else cut.nice}
-    memory = shape.memory or profile.memory
+    given = allotted(profile, shape)
     several = shape.processes > 1
     if several:
         more["signal"] = f"B:USR2@{round(profile.signal_lead)}"
@@ -142,17 +169,17 @@ def parameters(
         "constraint": profile.constraint,
         "time": cut.minutes if cut else round(time_limit(profile, shape) / 60),
         "nodes": shape.nodes,
-        "ntasks_per_node": shape.processes // shape.nodes,
-        "cpus_per_task": cpus_per_rank(profile, shape),
-        "mem": f"{round(memory * 1024 / shape.nodes)}M" if memory else None,
-        "gres": _gres(profile, shape) if shape.gpus else None,
+        "ntasks_per_node": slots(profile, shape) * per_node(shape) if several else 1,
+        "cpus_per_task": cpus_per_rank(profile, shape) if several else given.cpus,
+        "mem": f"{round(given.memory * 1024 / shape.nodes)}M" if given.memory else None,
+        "gres": _gres(profile, shape, given.gpus) if given.gpus else None,
         "signal_delay_s": round(profile.signal_lead),
         "array_parallelism": profile.limits.workers,
         "stderr_to_stdout": True,
         "setup": _setup(profile, environment),
         # since SLURM 22.05 a step does not inherit the cores of its job
         "use_srun": not several,
-        "srun_args": [f"--cpus-per-task={cpus(profile, shape)}", *_pyxis(profile.container)],
+        "srun_args": [f"--cpus-per-task={given.cpus}", *_pyxis(profile.container)],
         "additional_parameters": more,
     }
     # submitit writes a wckey of its own unless it is told that there is none
@@ -173,16 +200,20 @@ def _pyxis(container: Container | None) -> list[str]:
     return [f"--container-image={container.image}", *mounts]
 
 
+def _apptainer(container: Container, shape: Shape) -> list[str]:
+    if container.engine != "apptainer":
+        return []
+    binds = [word for mount in container.mounts for word in ("--bind", mount)]
+    return ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image]
+
+
 def command(profile: Profile, shape: Shape, python: str, folder: Path) -> str:
     """What each task of the array runs; ``folder`` is the job folder of its first task."""
     container = profile.container
     if shape.processes > 1:  # the batch script becomes the worker: a shell would hold SLURM's warning back until it ends
         return "exec " + shlex.join([python, "-u", "-m", ENTRY, str(folder)])
-    words = [python if container is None else container.python, "-u", "-m", ENTRY, str(folder)]
-    if container is not None and container.engine == "apptainer":
-        binds = [word for mount in container.mounts for word in ("--bind", mount)]
-        words = ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image, *words]
-    return shlex.join(words)
+    words = [python] if container is None else [*_apptainer(container, shape), container.python]
+    return shlex.join([*words, "-u", "-m", ENTRY, str(folder)])
 
 
 def text(values: Mapping[str, Any], command: str, folder: Path, count: int) -> str:

@@ -24,8 +24,8 @@ from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial, Workspace
 from dashboards.live.progress import duration
 from slurm.local import default_workers
-from slurm.profile import Cluster
-from sweeps.planning import Plan
+from sweeps.jobs import Jobs
+from sweeps.planning import Plan, will_run
 
 LOOKED_AT = 400
 """Trials of a workspace that are looked at for their pace, those of the plan first."""
@@ -78,13 +78,13 @@ class Costs:
 
     Attributes:
         groups: trials that cost alike.
-        workers: that share the work.
+        at_once: trials that run at once.
         keep: checkpoints that a trial keeps while it trains.
         resumable: whether its resume state stays when it has ended.
     """
 
     groups: Sequence[Cost]
-    workers: int
+    at_once: int
     keep: int
     resumable: bool
 
@@ -96,11 +96,11 @@ class Costs:
 
     @property
     def seconds(self) -> float | None:
-        """Until the last trial ends, with all workers at work from the beginning; ``None`` where a part is not known."""
+        """Until the last trial ends, with so many at once from the beginning; ``None`` where a part is not known."""
         known = [(group.trials, group.seconds) for group in self.groups if group.seconds is not None]
         if len(known) < len(self.groups) or not known:
             return None
-        return max(max(seconds for _, seconds in known), sum(count * seconds for count, seconds in known) / self.workers)
+        return max(max(seconds for _, seconds in known), sum(count * seconds for count, seconds in known) / self.at_once)
 
     @property
     def bytes(self) -> float | None:
@@ -111,8 +111,8 @@ class Costs:
         stay = self.keep if self.resumable else 0
         results = sum(count * (each.result + stay * each.checkpoint) for count, each in disks)
         # while one is written, those that are kept are still there
-        running = sorted((each.checkpoint for count, each in disks for _ in range(min(count, self.workers))), reverse=True)
-        return results + (self.keep + 1 - stay) * sum(running[: self.workers])
+        running = sorted((each.checkpoint for count, each in disks for _ in range(min(count, self.at_once))), reverse=True)
+        return results + (self.keep + 1 - stay) * sum(running[: self.at_once])
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ class _Ended:
     seconds: float
 
 
-def costs(plan: Plan, workspace: Workspace | None, workers: int) -> Costs | None:
+def costs(plan: Plan, workspace: Workspace | None, at_once: int) -> Costs | None:
     """The costs of what a launch would run; ``None`` where that is nothing, or a search that has not begun to ask.
 
     Args:
         plan: of the launch.
         workspace: whose trials have a pace; ``None`` where there is none yet.
-        workers: that share the work, at least 1.
+        at_once: trials that run at once, at least 1.
     """
-    run = [planned for planned, action in plan.trials if action == "new" or (action == "blocked" and planned.waits is None)]
+    run = [planned for planned, action in plan.trials if will_run(planned, action)]
     if not run:
         return None
     ended = _ended(plan, workspace)
@@ -148,14 +148,20 @@ def costs(plan: Plan, workspace: Workspace | None, workers: int) -> Costs | None
         groups[(one.backbone, one.shape, one.basis, one.disk)].append(one)
     execution = run[0].config["execution"]
     found = [_joined(alike) for alike in groups.values()]
-    return Costs(found, max(1, workers), execution["checkpoint_keep"], execution["checkpoint_after"] == "resume")
+    return Costs(found, max(1, at_once), execution["checkpoint_keep"], execution["checkpoint_after"] == "resume")
 
 
-def workers_of(cluster: Cluster, plan: Plan) -> int:
-    """Workers that a launch would have at once: what the profile allows, or what this machine holds."""
-    if cluster.profile.kind == "slurm":
-        return cluster.profile.limits.workers
-    return max((default_workers(shape) for shape in plan.shapes), default=1)
+def at_once(plan: Plan, jobs: Sequence[Jobs], workers: int | None) -> int:
+    """Trials that a launch would run at once: in the jobs of a cluster, else as many as this machine holds.
+
+    Args:
+        plan: of the launch.
+        jobs: that it would ask a cluster for; empty for this machine.
+        workers: at most so many, where the user says so.
+    """
+    if jobs:
+        return sum(min(job.trials, min(job.workers, workers or job.workers) * job.slots) for job in jobs)
+    return workers or max((default_workers(shape) for shape in plan.shapes), default=1)
 
 
 def _joined(found: Sequence[Cost]) -> Cost:
@@ -299,7 +305,7 @@ def as_json(found: Costs | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "workers": found.workers,
+        "at_once": found.at_once,
         "gpu_hours": _rounded(found.gpu_hours),
         "seconds": _rounded(found.seconds),
         "disk_gib": _rounded(None if found.bytes is None else found.bytes / GIB),
@@ -341,8 +347,7 @@ def lines(found: Costs | None) -> list[str]:
         out.append(f"time, {about}: {duration(group.seconds)} of training each{hours} ({basis})")
     if found.seconds is not None:
         hours = f"{found.gpu_hours:,.1f} GPU-hours, " if found.gpu_hours else ""
-        several = "s" if found.workers > 1 else ""
-        out.append(f"in all: {hours}trained in about {duration(found.seconds)} with {found.workers} worker{several} at once")
+        out.append(f"in all: {hours}trained in about {duration(found.seconds)} with {found.at_once} at once")
     if found.bytes is not None:
         out.append(f"disk: at most {found.bytes / GIB:,.0f} GiB at once, checkpoints of what runs and all results")
     return out

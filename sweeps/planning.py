@@ -221,7 +221,7 @@ def missing(
     from core.models.locate import available
 
     seen: set[str] = set()
-    for shape in {planned.shape for planned, action in trials if _will_run(planned, action) and rehearsal is None}:
+    for shape in {planned.shape for planned, action in trials if will_run(planned, action) and rehearsal is None}:
         if not elsewhere and shape.gpus > gpus_here():
             yield EnvironmentFault(
                 f"this machine has {gpus_here()} GPUs, a trial asks for {shape.gpus}",
@@ -230,7 +230,7 @@ def missing(
     for planned, action in trials:
         backbone = planned.config["backbone"]
         kind_of: Any = registry.get("backbone", backbone["name"]).config
-        parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if _will_run(planned, action) else []
+        parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if will_run(planned, action) else []
         if _elsewhere(planned):
             parts = parts[1:]
         parts += [("benchmark", entry) for entry in readable(planned)]
@@ -270,7 +270,7 @@ def _elsewhere(planned: PlannedTrial) -> bool:
     return planned.config["task"] == "annotate" and (planned.config.get("annotate") or {}).get("model") is not None
 
 
-def _will_run(planned: PlannedTrial, action: TrialAction) -> bool:
+def will_run(planned: PlannedTrial, action: TrialAction) -> bool:
     """Whether a launch runs the trial, at once or when what it needs has a result."""
     return action == "new" or (action == "blocked" and planned.waits is None)
 

@@ -14,11 +14,12 @@ from core.entry import refuse_intruders
 def main(folder: str) -> None:
     """Be the worker whose orders lie in ``folder``."""
     refuse_intruders()
-    from core.run.worker import Orders, Worker, describe
+    from core.run.orders import Orders
+    from core.run.worker import Worker
     from core.training.warm import warm
 
     orders, workspace = Orders.read(Path(folder))
-    print(json.dumps(describe(orders)), flush=True)
+    print(json.dumps(orders.describe()), flush=True)
     if not orders.step:  # where ranks are a step of the scheduler, each of them imports for itself
         warm(orders.device, orders.shape.processes)
 

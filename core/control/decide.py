@@ -6,6 +6,7 @@ the actions out; two ticks at once are harmless, because every action is either 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from typing import Any
 from core.control.alike import Stopped, stopped
 from core.control.derive import DEFAULTS, UnitStatus
 from core.control.policy import Policy
-from core.control.ports import Grant, Job, JobAnswer
+from core.control.ports import Grant, Job, JobAnswer, Room
 from core.control.search.steps import Step, steps
 from core.control.search.study import SearchState
 from core.control.states import OPEN
@@ -91,7 +92,7 @@ class Limits:
         closed: why nothing is started now, for a sweep that runs at night only.
         grant: what each worker of the open night is given; ``None`` where the sweep has no nights.
         left: GPU-seconds of the night's budget that are neither used nor given to a worker; ``None``: no budget.
-        seconds: how long a worker of a shape lasts at most, where the place says so.
+        rooms: what a worker of a shape is given; one trial at a time where nothing is said.
     """
 
     workers: int
@@ -99,7 +100,11 @@ class Limits:
     closed: str | None = None
     grant: Grant | None = None
     left: float | None = None
-    seconds: Mapping[Shape, float] = field(default_factory=dict)
+    rooms: Mapping[Shape, Room] = field(default_factory=dict)
+
+    def room(self, shape: Shape) -> Room:
+        """What a worker of a shape is given."""
+        return self.rooms.get(shape) or Room(gpus=shape.gpus)
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,8 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     open_units = Counter(shape for shape, unit in state.units() if unit.claimable)
     busy = Counter(shape for shape, unit in state.units() if unit.state in ("running", "unknown"))
     waiting = any(unit.state in OPEN and not unit.claimable for _, unit in state.units())
-    search = steps(state.search, limits.workers) if state.search is not None and not state.held else []
+    side_by_side = max((room.slots for room in limits.rooms.values()), default=1)
+    search = steps(state.search, limits.workers * side_by_side) if state.search is not None and not state.held else []
     if not open_units and not busy:
         if search or (state.search is not None and state.search.open and state.held):
             return list(search)
@@ -193,16 +199,20 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     if stop is not None:
         return [stop]
     actions: list[Action] = [*search] if search else [*_idle(state, open_units + busy)]
-    live = Counter(job.shape for job, answer in state.jobs if answer.alive and job.left is None)
-    free = limits.workers - sum(live.values())
+    live = [job for job, answer in state.jobs if answer.alive and job.left is None]
+    taken_up: Counter[Shape] = Counter()
+    for job in live:
+        taken_up[job.shape] += job.slots
+    free = limits.workers - len(live)
     left = limits.left
     for shape, count in open_units.items():
-        wanted = min(count + busy[shape] - live[shape], count, free)
+        short = min(count + busy[shape] - taken_up[shape], count)
+        wanted = min(math.ceil(short / limits.room(shape).slots), free)
         for submit in _granted(shape, wanted, limits, left, now) if wanted > 0 else ():
             actions.append(submit)
             free -= submit.count
             if left is not None:
-                left -= submit.count * shape.gpus * _lasts(submit, limits, now)
+                left -= submit.count * limits.room(shape).gpus * _lasts(submit, limits, now)
     return actions
 
 
@@ -228,7 +238,7 @@ def _granted(shape: Shape, wanted: int, limits: Limits, left: float | None, now:
     longest = _lasts(Submit(shape, 1, grant), limits, now)
     if longest < grant.useful:
         return []
-    gpus = shape.gpus
+    gpus = limits.room(shape).gpus
     if left is None or not gpus:
         return [Submit(shape, wanted, grant)]
     whole = min(wanted, int(left // (gpus * longest)))
@@ -243,7 +253,7 @@ def _lasts(submit: Submit, limits: Limits, now: float) -> float:
     """Seconds that a worker lasts at most."""
     if submit.grant is None:
         return 0.0
-    bounds = (submit.grant.closes - now, limits.seconds.get(submit.shape), submit.grant.seconds)
+    bounds = (submit.grant.closes - now, limits.room(submit.shape).seconds, submit.grant.seconds)
     return min(bound for bound in bounds if bound is not None)
 
 

@@ -25,7 +25,7 @@ from core.definition.plan import Shape
 from core.workspace.files import write_atomic
 from core.workspace.layout import Workspace
 
-RECORDED = ("array", "cluster", "created", "gpus", "night", "requeue", "submitter")
+RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue", "submitter")
 """What ``Job.details`` holds of the orders."""
 
 
@@ -41,7 +41,8 @@ def jobs_of(workspace: Workspace, sweep_id: str) -> list[Job]:
         found.append(
             Job(
                 key=name, sweep=sweep_id, revision=record["revision"], shape=Shape(**record["shape"]),
-                job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(), left=_json(folder / "left.json"),
+                slots=int(record.get("slots", 1)), job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(),
+                left=_json(folder / "left.json"),
                 details={
                     **{name: record[name] for name in RECORDED if name in record},
                     "folder": str(folder), **submitted, "worker": _json(folder / "worker.json"),

@@ -24,9 +24,9 @@ from core.workspace.nights import Grid, Night
 
 UNMEASURED_SECONDS = 600.0
 """What loading and one checkpoint are taken to need before any of the sweep's attempts has done it; a tenth of a shorter night."""
-STAGGER_PER_WORKER = 5.0
+STAGGER_PER_TRIAL = 5.0
 LONGEST_STAGGER = 600.0
-"""Final saves are spread over so many seconds a worker, at most over so many (and a twentieth of the night)."""
+"""Final saves are spread over so many seconds a trial that may run, at most over so many (and a twentieth of the night)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def window_of(grid: Grid) -> Window:
 
 
 def tonight(
-    workspace: Workspace, sweep: str, jobs: Sequence[tuple[Job, JobAnswer]], state: SweepState, workers: int, now: float
+    workspace: Workspace, sweep: str, jobs: Sequence[tuple[Job, JobAnswer]], state: SweepState, at_once: int, now: float
 ) -> Tonight:
     """What bounds a sweep now; opens the night that is due.
 
@@ -63,7 +63,7 @@ def tonight(
         sweep: the sweep's id.
         jobs: all workers of the sweep, also those that ended long ago.
         state: of the sweep, for what loading and saving took.
-        workers: at most so many at once.
+        at_once: at most so many trials run side by side.
         now: unix seconds.
     """
     grids = nights.of_sweep(workspace, sweep)
@@ -85,7 +85,7 @@ def tonight(
             if night.opens <= now < night.closes:
                 left = None if night.budget is None else night.budget * 3600 - used(night.id, jobs)
                 grant = Grant(
-                    night.id, night.closes, useful=useful(state, jobs, night), stagger=_stagger(grid, night, workers),
+                    night.id, night.closes, useful=useful(state, jobs, night), stagger=_stagger(grid, night, at_once),
                     account=grid.account, nice=grid.nice,
                 )  # fmt: skip
                 if left is not None and left <= 0:
@@ -103,10 +103,10 @@ def _outside(grids: Iterable[Grid], now: float) -> str:
     return f"outside of its nights: {grid.name} opens {when:%a %Y-%m-%d %H:%M} {grid.zone}"
 
 
-def _stagger(grid: Grid, night: Night, workers: int) -> float:
+def _stagger(grid: Grid, night: Night, at_once: int) -> float:
     if grid.stagger is not None:
         return grid.stagger
-    return min(STAGGER_PER_WORKER * max(0, workers - 1), LONGEST_STAGGER, (night.closes - night.opens) / 20)
+    return min(STAGGER_PER_TRIAL * max(0, at_once - 1), LONGEST_STAGGER, (night.closes - night.opens) / 20)
 
 
 def useful(state: SweepState, jobs: Sequence[tuple[Job, JobAnswer]], night: Night) -> float:
@@ -123,7 +123,7 @@ def useful(state: SweepState, jobs: Sequence[tuple[Job, JobAnswer]], night: Nigh
 
 def used(night: str, jobs: Sequence[tuple[Job, JobAnswer]]) -> float:
     """GPU-seconds that a night's workers have used, or may still use."""
-    return sum(_gpus(job) * (given(job) if answer.alive and job.left is None else spent(job)) for job, answer in jobs if of(job) == night)
+    return sum(job.gpus * (given(job) if answer.alive and job.left is None else spent(job)) for job, answer in jobs if of(job) == night)
 
 
 def of(job: Job) -> str | None:
@@ -147,10 +147,6 @@ def spent(job: Job) -> float:
     return max(0.0, float(job.left["t"]) - float(worker["began"]))
 
 
-def _gpus(job: Job) -> int:
-    return job.shape.gpus
-
-
 def gpu_seconds(job: Job) -> float:
     """GPU-seconds that an ended worker used."""
-    return _gpus(job) * spent(job)
+    return job.gpus * spent(job)

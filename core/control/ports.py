@@ -43,7 +43,7 @@ class JobAnswer:
 
 @dataclass(frozen=True)
 class Job:
-    """One worker as ``jobs/<key>/job.json`` records it."""
+    """One worker as ``jobs/<key>/job.json`` records it; ``slots`` trials of its shape fit into its allocation side by side."""
 
     key: str
     sweep: str
@@ -53,11 +53,32 @@ class Job:
     started: bool = False
     left: Mapping[str, Any] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    slots: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of its whole allocation."""
+        return int((self.details.get("allotted") or {}).get("gpus", self.shape.gpus))
 
     @property
     def unfit(self) -> bool:
         """Whether it left because its node failed the check before the first claim."""
         return bool(self.left and self.left.get("unfit"))
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a worker of a shape is given.
+
+    Attributes:
+        slots: how many trials of the shape it runs side by side.
+        gpus: of its whole allocation.
+        seconds: how long it lasts at most; ``None``: as long as it likes.
+    """
+
+    slots: int = 1
+    gpus: int = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class Shown:
     Attributes:
         saving: the longest time that a checkpoint has taken: a worker must be warned early enough for it.
         trial: the longest that a trial takes from its start to its end; ``None`` where none has shown it.
-        each: how many trials each of the workers has before it.
+        each: how many trials each of the workers has before it, one after another.
     """
 
     saving: float = 0.0
@@ -86,7 +107,7 @@ class Grant:
         night: the night's id, ``GRID/NIGHT``.
         closes: unix seconds at which it must be gone.
         useful: seconds without which it cannot do anything that lasts: to load, and to save once.
-        stagger: seconds over which the last saves of the night are spread.
+        stagger: seconds over which the last saves of the night are spread, also those of one worker.
         seconds: its share of the budget: it lasts at most so long; ``None``: until the window's end.
         account: the scheduler's account; ``None``: the cluster's.
         nice: how far it stands behind other jobs.
@@ -100,19 +121,21 @@ class Grant:
     account: str | None = None
     nice: int = 100
 
-    def orders(self, number: int, seconds: float, lead: float) -> dict[str, Any]:
+    def orders(self, number: int, seconds: float, lead: float, slots: int = 1) -> dict[str, Any]:
         """What the worker's ``job.json`` says of its night.
 
         Args:
-            number: the worker's; workers of one night leave at different moments, so that not all save at once.
+            number: the worker's; the trials of one night leave at different moments, so that not all save at once.
             seconds: that its allocation lasts at most; they count against the budget.
             lead: seconds from the first word to leave until it must be gone.
+            slots: trials that it runs side by side; each has a moment of its own, and nothing is taken up shortly before the first.
         """
         # multiples of the golden ratio, modulo 1, are spread evenly whatever their number
-        leave = self.closes - lead - self.stagger * (number * 0.618033988749895 % 1.0)
+        turns = [(number * slots + slot) * 0.618033988749895 % 1.0 for slot in range(slots)]
+        leaves = [round(self.closes - lead - self.stagger * turn, 3) for turn in turns]
         return {
-            "id": self.night, "closes": self.closes, "leave": round(leave, 3), "claim": round(leave - self.useful, 3),
-            "seconds": seconds, "lead": lead,
+            "id": self.night, "closes": self.closes, "leave": min(leaves), "claim": round(min(leaves) - self.useful, 3),
+            "seconds": seconds, "lead": lead, **({"leaves": leaves} if slots > 1 else {}),
         }  # fmt: skip
 
 
@@ -134,11 +157,11 @@ class Submitter(Protocol):
     def trouble(self) -> str | None:
         """Why it starts none at the moment, in words for a user; ``None`` where it does."""
 
-    def slots(self, shape: Shape) -> int:
+    def capacity(self, shape: Shape) -> int:
         """How many workers of this shape the place can hold at once."""
 
-    def seconds(self, shape: Shape) -> float | None:
-        """How long a worker of this shape lasts at most; ``None``: as long as it likes."""
+    def room(self, shape: Shape) -> Room:
+        """What a worker of this shape is given."""
 
     def submit(
         self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None

@@ -214,18 +214,20 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
     _exclude_failed_nodes(reader, state)
     shapes = {shape for shape, unit in state.units() if unit.claimable} or reader.shapes_to_come()
     if workers is None:
-        workers = max((submitter.slots(shape) for shape in shapes), default=1) if submitter is not None else 0
+        workers = max((submitter.capacity(shape) for shape in shapes), default=1) if submitter is not None else 0
     now = clock()
     sweep = reader.revision.sweep.id
-    night = tonight(reader.workspace, sweep, reader.polled, state, workers, now) if submitter is not None else ALWAYS
-    longest = {shape: seconds for shape in shapes if submitter is not None and (seconds := submitter.seconds(shape)) is not None}
-    actions = decide(state, Limits(workers, reader.policy, night.closed, night.grant, night.left, longest), now)
+    rooms = {shape: submitter.room(shape) for shape in shapes} if submitter is not None else {}
+    at_once = workers * max((room.slots for room in rooms.values()), default=1)
+    night = tonight(reader.workspace, sweep, reader.polled, state, at_once, now) if submitter is not None else ALWAYS
+    limits = Limits(workers, reader.policy, night.closed, night.grant, night.left, rooms)
+    actions = decide(state, limits, now)
     result = TickResult(state, actions, closed=night.closed)
     for action in actions:
         if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
             result.grew |= carry_out(reader.search, state.search, action)
         if isinstance(action, Submit) and submitter is not None:
-            shown = _shown(state, action)
+            shown = _shown(state, action, limits.room(action.shape).slots)
             number = reader.revision.number
             result.submitted += submitter.submit(sweep, number, action.shape, action.count, shown, action.grant)
         if isinstance(action, Withdraw) and submitter is not None:
@@ -239,12 +241,12 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
     return result
 
 
-def _shown(state: SweepState, action: Submit) -> Shown:
+def _shown(state: SweepState, action: Submit, slots: int) -> Shown:
     """What the sweep's trials of this shape say about the workers to come."""
     alike = [trial.train for trial in state.trials if trial.planned.shape == action.shape]
     open_here = sum(1 for shape, unit in state.units() if shape == action.shape and unit.claimable)
     saving = max((status.last.saving for status in alike if status.last is not None), default=0.0)
-    return Shown(saving, trial_seconds(alike), math.ceil(open_here / action.count))
+    return Shown(saving, trial_seconds(alike), math.ceil(open_here / (action.count * slots)))
 
 
 def hold_back(reader: SweepReader) -> None:

@@ -81,7 +81,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the attempt runs and in whose name: ``job`` is the job's key, ``code`` the user's component files.
+    """Where the attempt runs and in whose name: ``job`` is the job's key, ``code`` the user's component files, ``gpus`` the names of
+    its GPUs.
 
     ``step`` starts the ranks of a trial of several processes in an allocation of the scheduler; empty on one's own machine.
     """
@@ -93,6 +94,7 @@ class Place:
     code: tuple[Path, ...] = ()
     allocation: Allocation = field(default_factory=Allocation)
     step: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
@@ -105,7 +107,14 @@ def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
     number = work.status.attempts + 1
     try:
         given = place.allocation
-        details = {"job": place.job, "restart": given.restart, "kind": work.kind, "node": process.node(), "limit": given.limit}
+        details: dict[str, Any] = {
+            "job": place.job,
+            "restart": given.restart,
+            "kind": work.kind,
+            "node": process.node(),
+            "limit": given.limit,
+        }
+        details |= {"gpus": list(place.gpus)} if place.gpus else {}
         return claim(unit, number, place.worker, details, work.status.evidence)
     except OSError as error:
         raise fault(error, unit.folder) from error
@@ -218,7 +227,8 @@ def _lead(
     orders = RankOrders(
         planned,
         found[:2] if found else None,
-        replace(place, step=(), threads=max(1, place.threads // ranks)),
+        # ranks never ask whether something further may be taken up
+        replace(place, step=(), threads=max(1, place.threads // ranks), allocation=replace(place.allocation, grid=None)),
         planned.shape.nodes if place.step else 1,
         changed,
     )
@@ -266,7 +276,7 @@ class RankOrders:
         """Read them back."""
         value = json.loads((attempt.folder / ORDERS).read_text(encoding="utf-8"))
         place = value["place"]
-        place |= {"code": tuple(map(Path, place["code"])), "allocation": Allocation(**place["allocation"]), "step": ()}
+        place |= {"code": tuple(map(Path, place["code"])), "allocation": Allocation(**place["allocation"]), "step": (), "gpus": ()}
         resumed = tuple(value["resumed"]) if value["resumed"] else None
         changed = Remedy(value["changed"]["execution"], tuple(value["changed"]["flags"]))
         orders = cls(PlannedTrial.from_json(value["planned"]), resumed, Place(**place), value["nodes"], changed)

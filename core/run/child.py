@@ -16,6 +16,7 @@ from pathlib import Path
 
 from core.run.attempt import Place, Work, perform, take
 from core.run.dying import LOST_RACE, die_with_parent
+from core.run.packing import Part
 from core.workspace.layout import Workspace
 
 
@@ -26,8 +27,11 @@ def _offer_to_oom_killer() -> None:
         print("oom_score_adj cannot be set here", file=sys.stderr)
 
 
-def fork(workspace: Workspace, work: Work, place: Place) -> int:
-    """Fork a child that claims and performs ``work``; returns its pid. Its exit code is 0, 1, or :data:`LOST_RACE`."""
+def fork(workspace: Workspace, work: Work, place: Place, part: Part) -> int:
+    """Fork a child that claims and performs ``work`` with its part of the allocation; returns its pid.
+
+    Its exit code is 0, 1, or :data:`LOST_RACE`.
+    """
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -37,9 +41,10 @@ def fork(workspace: Workspace, work: Work, place: Place) -> int:
     code = 1
     try:
         die_with_parent(parent)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD, signal.SIGALRM):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         _offer_to_oom_killer()
+        part.enter()
         code = _run(workspace, work, replace(place, worker=f"{place.worker}-{os.getpid()}"))
     except BaseException:
         traceback.print_exc()

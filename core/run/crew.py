@@ -26,6 +26,7 @@ from core.control import causes
 from core.run.dying import die_with_parent
 from core.run.ending import LOST_PEER, said, verdict
 from core.run.leaving import Allocation, end_without_word
+from core.run.oom import oom_kills
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Attempt
 
@@ -169,8 +170,6 @@ class Step(Crew):
 
 def lead(attempt: Attempt, ranks: int, start: Callable[[], Crew], allocation: Allocation) -> dict[str, Any]:
     """Start the ranks, wait until none is left and write the last line of the journal; returns it."""
-    from core.run.worker import oom_kills
-
     told: list[int] = []
     killed_before = oom_kills()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}

@@ -1,7 +1,9 @@
 """Whether this node can do the work at all, asked before the first claim: a node that fails everything quickly would eat every trial.
 
+Where the work is done in a container outside of which the worker stands, the check is a command that runs inside, on every node.
+
 The check runs in a forked child, because it computes: the warm parent must not (see :mod:`core.run.worker`). It looks at what a trial
-needs and does not bring: the GPUs of the shape are visible, compute right, and reach each other; the mounts that the cluster
+needs and does not bring: the GPUs of the job are visible, compute right, and reach each other; the mounts that the cluster
 profile names are there; the workspace takes and gives back a file, and has space.
 """
 
@@ -12,14 +14,16 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core.definition.plan import Shape
+from core.workspace import process
 
 PATIENCE_SECONDS = 180.0
 """A check that has not ended by then has failed: a GPU or a file system hangs."""
@@ -32,13 +36,13 @@ class Needs:
     """What a node must have.
 
     Attributes:
-        shape: of the trials.
+        gpus: that the allocation has on this node.
         folder: a folder of the workspace that can be written.
         mounts: paths that must be there and not empty.
         free: GiB that the workspace must have free.
     """
 
-    shape: Shape
+    gpus: int
     folder: Path
     mounts: tuple[str, ...] = ()
     free: float = 0.0
@@ -64,6 +68,34 @@ def problems_here(needs: Needs) -> list[str]:
         return _answer(pid, reader)
     finally:
         os.close(reader)
+
+
+def problems_by(command: Sequence[str], folder: Path) -> dict[str, list[str]]:
+    """Have every node of the allocation checked by a command; returns what is wrong by node, nothing where all are fit.
+
+    Each node prints a line ``{"node": NAME, "problems": [...]}``. What is wrong with the command itself is put down to this node.
+    """
+    try:
+        ended = subprocess.run(
+            [*command, str(folder)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {process.node(): [f"the check did not come back within {PATIENCE_SECONDS:g} s"]}
+    except OSError as error:
+        return {process.node(): [f"the check cannot be started: {error}"]}
+    found = {str(line["node"]): list(line["problems"]) for line in map(_line, ended.stdout.splitlines()) if line is not None}
+    if ended.returncode or not found:
+        last = (ended.stderr.strip() or "no answer").splitlines()[-1]
+        found.setdefault(process.node(), []).append(f"the check ended with code {ended.returncode}: {last}")
+    return {node: problems for node, problems in found.items() if problems}
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) and {"node", "problems"} <= value.keys() else None
 
 
 def _answer(pid: int, reader: int) -> list[str]:
@@ -92,7 +124,7 @@ def check(needs: Needs) -> Iterator[str]:
         if not os.path.isdir(mount) or not os.listdir(mount):
             yield f"{mount} is not there or is empty"
     yield from _folder(needs.folder, needs.free)
-    yield from _computes(needs.shape.gpus // max(1, needs.shape.nodes))
+    yield from _computes(needs.gpus)
 
 
 def _folder(folder: Path, free: float) -> Iterator[str]:
@@ -117,7 +149,7 @@ def _computes(gpus: int) -> Iterator[str]:
 
     torch.set_num_threads(1)
     if gpus and torch.cuda.device_count() < gpus:
-        yield f"{torch.cuda.device_count()} GPUs are visible, a trial asks for {gpus}"
+        yield f"{torch.cuda.device_count()} GPUs are visible, the job has {gpus}"
         return
     devices = [torch.device("cuda", number) for number in range(gpus)] or [torch.device("cpu")]
     for device in devices:

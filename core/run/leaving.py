@@ -35,7 +35,8 @@ class Allocation:
         job_id: the scheduler's name for it.
         restart: how often the scheduler has restarted it.
         limit: seconds that it lasts at most; ``None``: for ever.
-        leave: unix seconds at which its night ends for it.
+        leave: unix seconds at which its night ends for it, or for the first of the trials that it runs side by side.
+        leaves: the same for each of these trials.
         claim: unix seconds until which it takes up work.
         grid: the folder of the nightly grid that it works for.
     """
@@ -48,6 +49,7 @@ class Allocation:
     leave: float | None = None
     claim: float | None = None
     grid: Path | None = None
+    leaves: tuple[float, ...] = ()
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Allocation:
@@ -62,7 +64,12 @@ class Allocation:
         warned = given.warned
         if warned is not None:  # the scheduler has cut the limit so that it ends with the night
             warned = max(0.0, min(warned, night["closes"] - began - night["lead"] - RESOLUTION_SECONDS))
-        return replace(given, warned=warned, leave=night["leave"], claim=night["claim"], grid=grid)
+        leaves = tuple(night.get("leaves", ()))
+        return replace(given, warned=warned, leave=night["leave"], claim=night["claim"], grid=grid, leaves=leaves)
+
+    def of(self, number: int) -> Allocation:
+        """As the ``number``-th of the trials that run side by side sees it: its last save has a moment of its own."""
+        return replace(self, leave=self.leaves[number % len(self.leaves)], leaves=()) if self.leaves else self
 
     def closed(self, now: float) -> str | None:
         """Why nothing further is taken up in it, or ``None``."""

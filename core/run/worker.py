@@ -1,9 +1,12 @@
 """The worker: owns one allocation, imports torch once, and forks a child for each trial that it takes up.
 
+It runs as many side by side as fit its allocation (:mod:`core.run.packing`), each in a child with its own part of it, and
+whatever befalls one child leaves its neighbours alone.
+
 The parent stays a safe thing to fork: one thread, no tensor arithmetic (one multi-threaded CPU operation before the fork
 hangs the child). It looks for claimable work among the planned trials of its shape, in the order of the plan from an offset of
 its own, so that workers do not all race for the same trial. Scorings of trained trials come before new trainings: an answer
-that is nearly there is worth more than one that is not begun.
+that is nearly there is worth more than one that is not begun. Scorings that ask for another shape run in what is left free.
 
 When a child ends without a last journal line (a crash, the out-of-memory killer), the parent has reaped it, is therefore the
 only possible writer left, and writes the line with the cause.
@@ -17,9 +20,9 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.control import causes
@@ -29,15 +32,22 @@ from core.definition.plan import Shape
 from core.run.attempt import Place, Work
 from core.run.child import fork
 from core.run.dying import LOST_RACE
-from core.run.fitness import Needs, problems_here
+from core.run.fitness import problems_by, problems_here
 from core.run.leaving import Allocation, end_without_word
-from core.workspace import holds, nodes, process
+from core.run.oom import Kills
+from core.run.orders import Orders
+from core.run.packing import Packing, Part, visible_gpus
+from core.workspace import nodes, process
 from core.workspace.files import write_atomic
 from core.workspace.journal import JournalWriter, read_lines
 from core.workspace.layout import Attempt, Unit, Workspace
 from core.workspace.registration import newest
 
 POLL_SECONDS = 0.2
+LONGEST_PAUSE = 30.0
+"""Between two looks for work in what is left free beside a child that works."""
+LOOK_SHARE = 50.0
+"""Such a look takes at most one part in so many of the time."""
 TICK_SECONDS = 60.0
 GROWING_TICK_SECONDS = 5.0
 """Between two passes where a pass may add trials, or stop some."""
@@ -50,41 +60,23 @@ HOLD_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Orders:
-    """``job.json``: what a worker is told.
+class Child:
+    """A running child: what it works on, with which part of the allocation, and how long that lasts for it."""
 
-    ``step``: the command that starts the ranks of a trial in the allocation; empty where they are forks of the worker's child.
-    """
+    pid: int
+    handle: int
+    unit: Unit
+    part: Part
+    allocation: Allocation
 
-    key: str
-    folder: Path
-    sweep: str
-    shape: Shape
-    threads: int
-    device: str
-    idle: float
-    allocation: Allocation = field(default_factory=Allocation)
-    mounts: tuple[str, ...] = ()
-    free: float = 0.0
-    step: tuple[str, ...] = ()
-
-    @classmethod
-    def read(cls, folder: Path) -> tuple[Orders, Workspace]:
-        """Read the orders in a job's folder."""
-        record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        shape = Shape(**record["shape"])
-        orders = cls(
-            key=folder.name, folder=folder, sweep=record["sweep"], shape=shape, threads=record["threads"],
-            device="cuda" if shape.gpus else "cpu", idle=record["idle"], allocation=Allocation.read(record),
-            mounts=tuple(record.get("mounts", ())), free=float(record.get("free", 0.0)),
-            step=tuple(record.get("step", ())),
-        )  # fmt: skip
-        workspace = Workspace.open(Path(record["workspace"]))
-        return orders, holds.of(workspace, workspace.sweep(record["sweep"]))
+    def tell(self, number: int) -> None:
+        """Send it a signal; it may be gone."""
+        with suppress(OSError):
+            signal.pidfd_send_signal(self.handle, number)
 
 
 class Worker:
-    """Takes up claimable work of one shape until none is left.
+    """Takes up claimable work until none is left, as much at once as its allocation holds.
 
     Args:
         workspace: the workspace.
@@ -99,10 +91,15 @@ class Worker:
         self._between = between
         self._ticked = time.monotonic()
         self._leaving: int | None = None
-        self._child: int | None = None
+        self._children: dict[int, Child] = {}
+        self._told: dict[int, int] = {}
         self._failed_node: str | None = None
         self._why: str | None = None
         self._held_since: float | None = None
+        self._kills = Kills()
+        gpus = visible_gpus(orders.allotted.gpus // orders.shape.nodes)
+        cores = sorted(os.sched_getaffinity(0))
+        self._packing = Packing(orders.shape, orders.slots, orders.threads, orders.allotted, gpus, cores)
         self._reader = self._read_plan()
         self._offset = int(orders.key.rsplit("-", 1)[-1])
 
@@ -116,7 +113,6 @@ class Worker:
         """Work until nothing is claimable for ``idle`` seconds, or until told to leave."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._leave)
-        signal.signal(signal.SIGALRM, self._look)
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
             (self.orders.folder / name).unlink(missing_ok=True)
         allocation = self.orders.allocation
@@ -129,76 +125,102 @@ class Worker:
             reason = f"node {process.node()} is left out: {excluded[process.node()]}"
             self._left(reason)
             return
-        problems = problems_here(Needs(self.orders.shape, self.orders.folder, self.orders.mounts, self.orders.free))
+        problems = self._check()
         if problems:
             self._unfit(problems)
             return
-        reason = "nothing left to claim"
+        self._left(self._work())
+
+    def _check(self) -> dict[str, list[str]]:
+        """What is wrong, by node."""
+        if self.orders.check:
+            return problems_by(self.orders.check, self.orders.folder)
+        problems = problems_here(self.orders.needs)
+        return {process.node(): problems} if problems else {}
+
+    def _work(self) -> str:
+        """Fill the allocation, wait, look after the children, again and again; returns why it is over."""
         quiet = time.monotonic()
-        while self._leaving is None:
-            if (self.orders.folder / "ended.json").exists():
-                # a node that was cut off for a while: others go on with what was done here
-                reason = "the scheduler says that this job has ended"
-                break
-            if self._failed_node is not None:
-                reason = f"its node failed: {self._failed_node}"
-                break
-            closed = allocation.closed(time.time())
-            if closed is not None:
-                reason = closed
-                break
-            work = self._next()
-            if work is not None:
-                self._perform(work)
-                quiet = time.monotonic()
+        pause, look = POLL_SECONDS, 0.0
+        while True:
+            reason = self._reason()
+            began = time.monotonic()
+            if reason is None and began >= look and not self._packing.full:
+                if self._fill():
+                    quiet, pause = time.monotonic(), POLL_SECONDS
+                elif self._children:
+                    # looking through a large plan costs something, and a neighbour may train for hours
+                    pause = min(LONGEST_PAUSE, max(2 * pause, LOOK_SHARE * (time.monotonic() - began)))
+                look = time.monotonic() + pause
+            if not self._children:
+                # while nothing runs, HOLD ends it at once
+                reason = reason or self._reason() or ("HOLD is set" if self.workspace.held else None)
+                if reason is not None:
+                    return reason
+                idle = self.orders.idle
+                if self._reader.growing and self._between is not None:
+                    # what it has just finished may be what the search waits for: a pass suggests the next cell
+                    self._tick()
+                    idle = max(idle, GROWING_SECONDS)
+                if time.monotonic() - quiet > idle:
+                    return "nothing left to claim"
+                pause, look = POLL_SECONDS, 0.0
+            nothing_to_take_up = reason is not None or self._packing.full
+            self._wait(POLL_SECONDS if not self._children else LOOK_SECONDS if nothing_to_take_up else min(pause, LOOK_SECONDS))
+            if self._reap():
+                quiet, pause, look = time.monotonic(), POLL_SECONDS, 0.0
                 self._tick()
-                continue
-            if self.workspace.held:
-                reason = "HOLD is set"
-                break
-            idle = self.orders.idle
-            if self._reader.growing and self._between is not None:
-                # what it has just finished may be what the search waits for: a pass suggests the next cell
+            elif self._reader.growing:
                 self._tick()
-                idle = max(idle, GROWING_SECONDS)
-            if time.monotonic() - quiet > idle:
-                break
-            time.sleep(POLL_SECONDS)
+            self._look()
+
+    def _reason(self) -> str | None:
+        """Why nothing further is taken up; what runs is left to end."""
         if self._leaving is not None:
-            reason = self._why or f"signal {signal.Signals(self._leaving).name}"
-        self._left(reason)
+            return self._why or f"signal {signal.Signals(self._leaving).name}"
+        if (self.orders.folder / "ended.json").exists():
+            # a node that was cut off for a while: others go on with what was done here
+            return "the scheduler says that this job has ended"
+        if self._failed_node is not None:
+            return f"its node failed: {self._failed_node}"
+        return self.orders.allocation.closed(time.time())
 
     def _left(self, reason: str, **more: bool) -> None:
         left = {"reason": reason, "done": self.done, "t": round(time.time(), 3), **more}
         write_atomic(self.orders.folder / "left.json", json.dumps(left), sync=True)
 
-    def _unfit(self, problems: list[str]) -> None:
-        """Leave before the first claim, and keep others away from this node."""
-        why = "; ".join(problems)
-        print(f"this node failed its check: {why}", file=sys.stderr, flush=True)
-        self._exclude(f"its check failed: {why}")
-        self._left(f"the check of its node failed: {why}", unfit=True)
+    def _unfit(self, problems: Mapping[str, list[str]]) -> None:
+        """Leave before the first claim, and keep others away from the nodes that are not fit."""
+        for node, found in problems.items():
+            print(f"{node} failed its check: {'; '.join(found)}", file=sys.stderr, flush=True)
+            self._exclude(f"its check failed: {'; '.join(found)}", node)
+        self._left(f"the check of its node failed: {'; '.join(why for found in problems.values() for why in found)}", unfit=True)
 
     def _leave(self, number: int, frame: object) -> None:
         self._leaving = self._leaving or number
-        if self._child is not None:
-            os.kill(self._child, _passed_on(number))
+        for child in list(self._children.values()):
+            self._tell(child, number)
 
-    def _look(self, number: int, frame: object) -> None:
-        """Called while a child works: its night may have ended, or HOLD been set."""
+    def _tell(self, child: Child, number: int) -> None:
+        self._told.setdefault(child.pid, number)
+        # a child takes a second SIGINT as "at once"
+        child.tell(signal.SIGTERM if number == signal.SIGINT else number)
+
+    def _look(self) -> None:
+        """What the children must hear of beside signals: the night has ended for one of them, or HOLD is set."""
         if self._leaving is not None:
             return
-        leave = self.orders.allocation.leave
-        if leave is not None and time.time() >= leave:
-            self._why = "its night ends"
-            self._leave(signal.SIGUSR2, frame)
-        elif not self.workspace.held:
+        for child in list(self._children.values()):
+            leave = child.allocation.leave
+            if leave is not None and time.time() >= leave and child.pid not in self._told:
+                self._tell(child, signal.SIGUSR2)
+        if not self.workspace.held:
             self._held_since = None
         elif self._held_since is None:
             self._held_since = time.monotonic()
-        elif time.monotonic() - self._held_since > HOLD_SECONDS:
+        elif self._children and time.monotonic() - self._held_since > HOLD_SECONDS:
             self._why = "HOLD is set"
-            self._leave(signal.SIGTERM, frame)
+            self._leave(signal.SIGTERM, None)
 
     def _tick(self) -> None:
         pause = GROWING_TICK_SECONDS if self._reader.growing else TICK_SECONDS
@@ -206,73 +228,127 @@ class Worker:
             self._ticked = time.monotonic()
             self._between()
 
-    def _next(self) -> Work | None:
+    def _fill(self) -> bool:
+        """Take up as much as fits; whether anything was."""
         revision = newest(self.workspace.sweep(self.orders.sweep))
         if revision is not None and revision.number != self._reader.revision.number:
             self._reader = self._read_plan()
         self._reader.refresh()
         if self.workspace.held:
-            return None
-        trainings: Work | None = None
+            return False
+        filled = False
+        for work, shape in self._in_order():
+            if self._leaving is not None or self._packing.full:
+                break
+            if (part := self._packing.take(shape)) is not None:
+                self._begin(work, part, self.orders.device if shape.gpus else "cpu")
+                filled = True
+        return filled
+
+    def _in_order(self) -> Iterator[tuple[Work, Shape]]:
+        """Claimable work with the shape that it asks for: scorings, trainings, and then scorings that have workers of their own shape."""
+        own = self.orders.shape
+        busy = {child.unit for child in self._children.values()}  # one that has just begun may not have claimed yet
+        trainings: list[tuple[Work, Shape]] = []
+        spare: list[tuple[Work, Shape]] = []
         for status in self._rotated():
-            for work in self._works(status):
-                if work.kind == "score":
-                    return work
-                trainings = trainings or work
-        return self._baseline() or trainings
+            if status.train.claimable and status.shape == own and len(trainings) < self.orders.slots:
+                work = Work("train", status.train, status.planned)
+                trainings += [(work, own)] if work.unit(self.workspace) not in busy else []
+            shape = status.planned.score_shape
+            for work in self._scorings(status) if shape == own or self._may_lend(shape) else ():
+                if work.unit(self.workspace) in busy:
+                    continue
+                if shape == own:
+                    yield work, shape
+                else:
+                    spare.append((work, shape))
+        shape = self._reader.plan[0].score_shape if self._reader.plan else own
+        for work in self._baselines() if shape == own or self._may_lend(shape) else ():
+            if work.unit(self.workspace) in busy:
+                continue
+            if shape == own:
+                yield work, own
+            else:
+                spare.append((work, shape))
+        yield from trainings
+        yield from spare
+
+    def _may_lend(self, shape: Shape) -> bool:
+        """Whether a scoring of another shape may run in what the trials leave free; where the scheduler places ranks, it counts them."""
+        own = self.orders.shape
+        return (
+            not self.orders.step and shape.nodes == own.nodes == 1 and shape.gpus <= self.orders.allotted.gpus
+            and shape.gpu_type in (None, own.gpu_type)
+        )  # fmt: skip
 
     def _rotated(self) -> Iterator[TrialStatus]:
         plan = self._reader.plan
         start = self._offset % max(1, len(plan))
         for planned in plan[start:] + plan[:start]:
-            if _alike(self.orders.shape, planned.shape) or planned.score_shape == self.orders.shape:
+            score = planned.score_shape
+            if _alike(self.orders.shape, planned.shape) or score == self.orders.shape or self._may_lend(score):
                 yield self._reader.trial(planned)
 
-    def _works(self, status: TrialStatus) -> Iterator[Work]:
-        planned = status.planned
-        if status.train.claimable and status.shape == self.orders.shape:
-            yield Work("train", status.train, planned)
-        if planned.score_shape == self.orders.shape:
-            for (key, scoring), entry in zip(status.scorings.items(), planned.evaluate, strict=True):
-                if scoring.claimable:
-                    yield Work("score", scoring, planned, key=key, evaluate=entry)
+    def _scorings(self, status: TrialStatus) -> Iterator[Work]:
+        for (key, scoring), entry in zip(status.scorings.items(), status.planned.evaluate, strict=True):
+            if scoring.claimable:
+                yield Work("score", scoring, status.planned, key=key, evaluate=entry)
 
-    def _baseline(self) -> Work | None:
-        if not self._reader.plan or self._reader.plan[0].score_shape != self.orders.shape:
-            return None
-        rehearsal = self._reader.plan[0].config.get("rehearsal")
+    def _baselines(self) -> Iterator[Work]:
+        rehearsal = self._reader.plan[0].config.get("rehearsal") if self._reader.plan else None
         for (name, key), entry in self._reader.baselines.items():
             status = self._reader.reader.scoring(self.workspace.baseline(name, key))
             if status.claimable:
-                return Work("baseline", status, key=key, evaluate=entry, baseline=name, rehearsal=rehearsal)
-        return None
+                yield Work("baseline", status, key=key, evaluate=entry, baseline=name, rehearsal=rehearsal)
 
-    def _perform(self, work: Work) -> None:
+    def _begin(self, work: Work, part: Part, device: str) -> None:
         orders = self.orders
+        allocation = orders.allocation.of(part.number)
+        if orders.step:  # which GPUs and cores its ranks get, the scheduler says
+            part = replace(part, gpus=None, cores=None)
         place = Place(
-            worker=orders.key, job=orders.key, device=orders.device, threads=orders.threads,
-            code=tuple(self._reader.revision.code()), allocation=orders.allocation, step=orders.step,
+            worker=orders.key, job=orders.key, device=device, threads=part.threads, code=tuple(self._reader.revision.code()),
+            allocation=allocation, step=orders.step, gpus=part.gpus or (),
         )  # fmt: skip
-        killed_before = oom_kills()
-        unit = work.unit(self.workspace)
-        self._child = fork(self.workspace, work, place)
+        if not self._children:
+            self._kills.forget()
+        pid = fork(self.workspace, work, place, part)
+        child = Child(pid, os.pidfd_open(pid), work.unit(self.workspace), part, allocation)
+        self._children[pid] = child
         if self._leaving is not None:
-            os.kill(self._child, _passed_on(self._leaving))
-        # a timer beside the wait: the end of the child is seen at once
-        signal.setitimer(signal.ITIMER_REAL, LOOK_SECONDS, LOOK_SECONDS)
-        status = self._wait(self._child)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        child, self._child = self._child, None
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
-            return
-        self.done += 1
-        self._end_for(unit, child, status, oom_kills() - killed_before)
-        self._after(unit, child)
+            self._tell(child, self._leaving)
 
-    def _after(self, unit: Unit, child: int) -> None:
+    def _wait(self, seconds: float) -> None:
+        """Until a child has ended, at most so long; without children just so long."""
+        poll = select.poll()
+        for child in self._children.values():
+            poll.register(child.handle, select.POLLIN)
+        poll.poll(1000 * seconds)
+
+    def _reap(self) -> bool:
+        """Look after the children that have ended; whether there were any."""
+        found = False
+        for child in list(self._children.values()):
+            done, status = os.waitpid(child.pid, os.WNOHANG)
+            if not done:
+                continue
+            found = True
+            del self._children[child.pid]
+            os.close(child.handle)
+            self._packing.give_back(child.part)
+            told = self._told.pop(child.pid, None) or self._leaving
+            if os.WIFEXITED(status) and os.WEXITSTATUS(status) == LOST_RACE:
+                continue
+            self.done += 1
+            self._end_for(child, status, told)
+            self._after(child)
+        return found
+
+    def _after(self, child: Child) -> None:
         """A failure that may concern others is looked at soon: the node's, and a bug that the next trial would meet too."""
-        mine = {attempt.number for attempt in self._mine(unit, child)}
-        view = next((view for view in self._reader.reader.attempts(unit) if view.number in mine), None)
+        mine = {attempt.number for attempt in self._mine(child)}
+        view = next((view for view in self._reader.reader.attempts(child.unit) if view.number in mine), None)
         if view is None or view.state != "failed":
             return
         if view.cause == "node_failure":
@@ -280,76 +356,39 @@ class Worker:
             self._exclude(self._failed_node)
         hold_back(self._reader)
 
-    def _exclude(self, why: str) -> None:
-        """Keep other workers away from this node for a while (on one's own machine there is no other)."""
+    def _exclude(self, why: str, node: str | None = None) -> None:
+        """Keep other workers away from this node, or another of the allocation, for a while (on one's own machine there is no other)."""
         seconds = self._reader.policy.config.exclude_node
         if seconds and self.orders.allocation.job_id is not None:
-            nodes.exclude(self.workspace, process.node(), seconds, why, self.orders.key)
+            nodes.exclude(self.workspace, node or process.node(), seconds, why, self.orders.key)
 
-    def _mine(self, unit: Unit, child: int) -> list[Attempt]:
+    def _mine(self, child: Child) -> list[Attempt]:
         """The attempt that a child of this worker made, if it made one."""
         here = process.host()["boot"]
-        return [a for a in unit.attempts() if (owner := a.owner()).get("pid") == child and owner.get("boot") == here][-1:]
+        return [a for a in child.unit.attempts() if (owner := a.owner()).get("pid") == child.pid and owner.get("boot") == here][-1:]
 
-    def _wait(self, child: int) -> int:
-        """The wait status of a child; where a pass may add or stop trials, passes go on meanwhile."""
-        if self._between is not None and self._reader.growing:
-            handle = os.pidfd_open(child)
-            try:
-                poll = select.poll()
-                poll.register(handle, select.POLLIN)
-                while not poll.poll(1000 * GROWING_TICK_SECONDS):
-                    self._tick()
-            finally:
-                os.close(handle)
-        return os.waitpid(child, 0)[1]
-
-    def _end_for(self, unit: Unit, child: int, status: int, oom: int) -> None:
+    def _end_for(self, child: Child, status: int, told: int | None) -> None:
         """Write the last line for a child that could not."""
-        for attempt in self._mine(unit, child):
-            if not _has_ended(attempt):
-                journal = JournalWriter(attempt.journal)
-                journal.write("ended", **self._end_of(status, oom, attempt))
-                journal.close()
+        for attempt in self._mine(child):
+            lines, _ = read_lines(attempt.journal)
+            if lines and lines[-1]["kind"] == "ended":
+                if lines[-1].get("cause") == "host_oom":  # a process of its own was killed: no neighbour is to blame for that
+                    self._kills.blame()
+                continue
+            journal = JournalWriter(attempt.journal)
+            journal.write("ended", **self._end_of(child, status, told, attempt))
+            journal.close()
 
-    def _end_of(self, status: int, oom: int, attempt: Attempt) -> dict[str, Any]:
+    def _end_of(self, child: Child, status: int, told: int | None, attempt: Attempt) -> dict[str, Any]:
         """Fields of the last line of a child that ended without a word."""
-        told = end_without_word(status, self._leaving, self.orders.allocation)
-        if told is not None:
-            return told
-        cause, message = causes.of_status(status, oom, causes.tail_of(attempt.output))
+        fields = end_without_word(status, told, child.allocation)
+        if fields is not None:
+            return fields
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        cause, message = causes.of_status(status, self._kills.blame() if killed else 0, causes.tail_of(attempt.output))
         return {"state": "failed", "cause": cause, "message": message}
-
-
-def _passed_on(number: int) -> int:  # a child takes a second SIGINT as "at once"
-    return signal.SIGTERM if number == signal.SIGINT else number
-
-
-def _has_ended(attempt: Attempt) -> bool:
-    lines, _ = read_lines(attempt.journal)
-    return bool(lines) and lines[-1]["kind"] == "ended"
 
 
 def _alike(one: Shape, other: Shape) -> bool:
     """Whether two shapes differ in nothing but the time."""
     return replace(one, time=None) == replace(other, time=None)
-
-
-def oom_kills() -> int:
-    """Processes of this control group that the kernel has killed for memory so far (cgroup v2, then v1)."""
-    own = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-    for line in own:
-        _, controllers, path = line.split(":", 2)
-        for file in (
-            Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events",
-            Path("/sys/fs/cgroup/memory") / path.lstrip("/") / "memory.oom_control",
-        ):
-            if controllers in ("", "memory") and file.is_file():
-                counts = dict(entry.split() for entry in file.read_text(encoding="ascii").splitlines())
-                return int(counts.get("oom_kill", 0))
-    return 0
-
-
-def describe(orders: Orders) -> dict[str, Any]:
-    """What a worker says of itself at its start."""
-    return {"key": orders.key, "sweep": orders.sweep, "shape": orders.shape.key, "threads": orders.threads, "device": orders.device}

@@ -46,7 +46,7 @@ class Grid:
         budget: GPU-hours of a night, allocated to workers; ``None``: no limit but the window.
         account: the scheduler's account; ``None``: the cluster profile's.
         nice: how far its jobs stand behind others.
-        stagger: seconds over which the last saves of a night are spread; ``None``: by the number of workers.
+        stagger: seconds over which the last saves of a night are spread; ``None``: by the number of trials that may run at once.
         created: unix seconds.
         by: the user.
     """

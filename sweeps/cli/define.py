@@ -110,6 +110,7 @@ def plan(
 ) -> int:
     """Show what a launch would do and cost, and start nothing."""
     from sweeps import costs, planning
+    from sweeps.jobs import jobs_on
 
     if why:
         # `--why a=1 b=2`: further PATH=VALUE words are part of the question, not overrides
@@ -128,9 +129,10 @@ def plan(
         return 0
     chosen = planning.where(loaded, workspace_root(workspace), cluster)
     result = planning.make(loaded, place, elsewhere=chosen.profile.kind == "slurm")
-    cost = costs.costs(result, place, workers or costs.workers_of(chosen, result))
+    jobs = jobs_on(result, chosen) if chosen.profile.kind == "slurm" else []
+    cost = costs.costs(result, place, costs.at_once(result, jobs, workers))
     if json:
-        print_json(planning.as_json(result, loaded.name) | {"cost": costs.as_json(cost)})
+        print_json(planning.as_json(result, loaded.name) | {"cost": costs.as_json(cost), "jobs": [found.as_json() for found in jobs]})
         return 0
     trials = [planned for planned, _ in result.trials]
     for line in [*planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
@@ -153,6 +155,8 @@ def plan(
             say(line)
     say("  ".join(f"{name} {number}" for name, number in result.counts.items()))
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
+    for found in jobs:
+        say(f"jobs on {chosen.name}: {found.words()}")
     if first := planning.canaries(result):
         say(f"canaries: {len(first)} trials go first, which together have every shape and every value that may fail by itself")
     for planned, action in result.trials:

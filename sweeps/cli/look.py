@@ -80,7 +80,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
                 "stages": state.stage_counts(),
                 "scorings": state.score_counts(), "workers": sum(1 for job, a in state.jobs if a.alive and job.left is None),
                 "jobs": [
-                    {"key": job.key, "alive": a.alive, "started": job.started, "says": a.evidence} for job, a in _open_jobs(state)
+                    {"key": job.key, "alive": a.alive, "started": job.started, "slots": job.slots, "gpus": job.gpus, "says": a.evidence}
+                    for job, a in _open_jobs(state)
                 ],
                 "held": state.held, "canary": as_json(reader.canaries, found),
                 "search": state_json(state.search) if state.search is not None else None, "trials": rows,

@@ -80,7 +80,7 @@ def add(
     stagger: Annotated[
         str | None,
         typer.Option(
-            "--stagger", metavar="TIME", help="Spread the last saves of a night over so long.  [default: 5s a worker, at most 10min]",
+            "--stagger", metavar="TIME", help="Spread the last saves of a night over so long.  [default: 5s a trial, at most 10min]",
             show_default=False,
         ),
     ] = None,

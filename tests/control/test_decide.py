@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.control.decide import Finish, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
 from core.control.derive import UnitStatus
-from core.control.ports import Job, JobAnswer
+from core.control.ports import Grant, Job, JobAnswer, Room
 from core.definition.plan import PlannedTrial, Shape
 
 CPU = Shape()
@@ -21,6 +23,27 @@ def sweep(*trials: TrialStatus, jobs: list[tuple[Job, JobAnswer]] | None = None,
 
 def job(number: int, *, alive: bool, started: bool = True) -> tuple[Job, JobAnswer]:
     return Job(f"rs-s-{number:04d}", "s", 1, CPU, started=started), JobAnswer(alive, None if alive else "lost", "no process")
+
+
+def test_workers_that_run_trials_side_by_side_are_as_many_as_the_trials_fill() -> None:
+    eight = {CPU: Room(slots=8, gpus=8)}
+    trials = [trial("pending", i) for i in range(20)]
+    assert decide(sweep(*trials), Limits(64, rooms=eight), 0.0) == [Submit(CPU, 3)]
+    assert decide(sweep(*trials), Limits(2, rooms=eight), 0.0) == [Submit(CPU, 2)]
+    one = replace(job(1, alive=True)[0], slots=8), JobAnswer(alive=True)
+    assert decide(sweep(*trials, jobs=[one]), Limits(64, rooms=eight), 0.0) == [Submit(CPU, 2)], "one is there for eight of them"
+    running = [trial("running", i) for i in range(8)]
+    assert decide(sweep(*running, trial("pending", 9), jobs=[one]), Limits(64, rooms=eight), 0.0) == [Submit(CPU, 1)]
+    assert decide(sweep(*running[:7], trial("pending", 9), jobs=[one]), Limits(64, rooms=eight), 0.0) == [], "it has room for it"
+
+
+def test_a_night_counts_the_gpus_of_the_whole_allocation() -> None:
+    trials = [trial("pending", i) for i in range(40)]
+    limits = Limits(64, grant=Grant("n/1", closes=3600.0, useful=60.0), left=20 * 3600.0, rooms={CPU: Room(slots=8, gpus=8, seconds=7200)})
+    first, second = decide(sweep(*trials), limits, 0.0)
+    assert isinstance(first, Submit) and isinstance(second, Submit)
+    assert (first.count, second.count) == (2, 1), "five would fill them; the budget has two and a half for an hour"
+    assert second.grant is not None and second.grant.seconds == 1800
 
 
 def test_workers_are_started_for_what_is_open_up_to_the_limit() -> None:

@@ -86,12 +86,16 @@ def test_kill_9_of_everything_then_the_same_launch_ends_with_the_same_numbers(
         assert len(series["validation/accuracy"]) == len({step for step, _ in series["validation/accuracy"]})
 
 
-def test_a_killed_child_takes_its_attempt_and_not_the_worker(study: Study, undisturbed: dict[str, dict[str, float]]) -> None:
-    words = (*short(STEPS), STEPS, "--workers", "1")
-    launch = study.start("launch", "small.yaml", "--rehearse", *words)
-    wait_for(lambda: any(line["kind"] == "checkpoint" for line in journal_lines(study)))
-    (victim,) = children_training(study)
+def test_a_killed_child_takes_its_attempt_and_neither_the_worker_nor_its_neighbour(
+    study: Study, undisturbed: dict[str, dict[str, float]]
+) -> None:
+    (study.folder / "clusters.yaml").write_text("box: {kind: local, node: {cpus: 2}}\n", encoding="utf-8")
+    launch = study.start("launch", "small.yaml", "--rehearse", "--cluster", "box", *short(STEPS), STEPS)
+    # both train at once, in one worker, and one of them has saved
+    wait_for(lambda: any(line["kind"] == "checkpoint" for line in journal_lines(study)) and len(children_training(study)) == 2)
+    victim, neighbour = children_training(study)
     os.kill(victim, signal.SIGKILL)
+    assert neighbour in children_training(study)
     output, _ = launch.communicate(timeout=240)
     assert launch.returncode == 0, output
     ended = [line for line in journal_lines(study) if line["kind"] == "ended"]

@@ -8,7 +8,7 @@ import textwrap
 import time
 from pathlib import Path
 
-from core.run.worker import oom_kills
+from core.run.oom import oom_kills
 from core.workspace.process import start_time
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.control.ports import NOTHING_YET, Grant, Job, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown
 from core.control.search.study import SearchState
 from core.control.tick import SweepReader, TickResult, tick
 from core.definition import load
@@ -46,11 +46,11 @@ class Submitter:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def slots(self, shape: Shape) -> int:
+    def capacity(self, shape: Shape) -> int:
         return self.workers
 
-    def seconds(self, shape: Shape) -> float | None:
-        return None
+    def room(self, shape: Shape) -> Room:
+        return Room()
 
     def submit(
         self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None

@@ -38,10 +38,17 @@ CASES: dict[str, tuple[dict[str, Any], Shape, int]] = {
     "full": (FULL, Shape(gpus=1, time=5000.0), 64),
     "requeue": ({"kind": "slurm", "sbatch": {"requeue": "true"}}, Shape(gpus=1, gpu_type="a100", cpus=4, memory=1.5), 1),
     "ranks": (FULL, Shape(nodes=2, gpus=16, cpus=64, memory=1000.0), 3),
+    "node": (FULL | {"node": {"gpus": 8, "cpus": 96, "memory": "1T"}}, Shape(gpus=1), 12),
+    "node_ranks": (FULL | {"node": {"gpus": 8, "cpus": 96, "memory": "1T"}}, Shape(nodes=2, gpus=4), 6),
     "apptainer": (
         {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared", "/data:/data:ro"]}},
         Shape(gpus=1),
         2,
+    ),
+    "apptainer_ranks": (
+        {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared"]}},
+        Shape(nodes=2, gpus=8),
+        1,
     ),
     "pyxis": ({"kind": "slurm", "container": {"engine": "pyxis", "image": "nvcr.io#rm", "mounts": ["/shared:/shared"]}}, Shape(gpus=1), 2),
 }
@@ -84,6 +91,37 @@ def test_each_attempt_of_several_ranks_is_a_step_over_all_nodes() -> None:
         "--gres=gpu:h200:8 /env/bin/python -u -m slurm.start_rank"
     )
     assert not any(word.startswith("--gres") for word in sbatch.step(profile, Shape(nodes=2, ranks=4), "/env/bin/python"))
+
+
+def test_steps_of_trials_side_by_side_take_their_share_of_memory() -> None:
+    """Where memory is counted, a step that names none takes all of it, and the next one waits (seen on 22.05)."""
+    profile = Profile.model_validate({"kind": "slurm", "node": {"gpus": 8, "cpus": 96}})
+    words = sbatch.step(profile, Shape(nodes=2, gpus=4), "python")
+    assert words[:-4] == [
+        "srun", "--exact", "--kill-on-bad-exit=1", "--unbuffered", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--cpus-per-task=12",
+        "--gres=gpu:2", "--mem=0",
+    ]  # fmt: skip
+    known = Profile.model_validate({"kind": "slurm", "node": {"gpus": 8, "cpus": 96, "memory": "1000G"}})
+    assert "--mem=256000M" in sbatch.step(known, Shape(nodes=2, gpus=4), "python")
+    assert "--mem=30720M" in sbatch.step(known, Shape(nodes=2, gpus=4, memory=60.0), "python")
+
+
+def test_ranks_run_inside_the_container_and_the_worker_outside() -> None:
+    """The batch script is the worker and hears SLURM's warning; srun is outside, and what it starts is inside."""
+    profile, shape, _ = CASES["apptainer_ranks"]
+    inside = "apptainer exec --nv --bind /shared /shared/rm.sif python3 -u -m"
+    step = " ".join(sbatch.step(Profile.model_validate(profile), shape, "/env/bin/python"))
+    assert step.startswith("srun --exact --kill-on-bad-exit=1 ") and step.endswith(f" --gres=gpu:4 {inside} slurm.start_rank")
+    found = sbatch.check(Profile.model_validate(profile), shape, "/env/bin/python")
+    assert " ".join(found) == (
+        "srun --exact --unbuffered --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 --gres=gpu:4 " + inside + " slurm.start_check"
+    )
+    pyxis = Profile.model_validate(CASES["pyxis"][0])
+    step = " ".join(sbatch.step(pyxis, shape, "/env/bin/python"))
+    assert step.endswith("--gres=gpu:4 --container-image=nvcr.io#rm --container-mounts=/shared:/shared python3 -u -m slurm.start_rank")
+    assert sbatch.command(pyxis, shape, "/env/bin/python", FOLDER).startswith("exec /env/bin/python -u -m slurm.start_array")
+    for one in (sbatch.check(pyxis, Shape(gpus=1), "python"), sbatch.check(Profile(kind="slurm"), shape, "python")):
+        assert one == [], "the worker is inside itself, or there is no inside"
 
 
 def test_a_job_of_a_night_is_the_golden_one() -> None:

@@ -12,8 +12,10 @@ from conftest import ARRAY_SIZE, PROFILE, SLOW, ClusterStudy
 from tests_launch import DEFINITION, Study, short, wait_for
 
 from core.control.jobs import jobs_of
-from core.definition.plan import Shape
+from core.control.tick import SweepReader, tick
+from core.definition.plan import PlannedTrial, Shape
 from core.workspace.layout import Workspace
+from core.workspace.registration import register
 from slurm.cluster import SlurmSubmitter
 from slurm.polling import SlurmScheduler
 from slurm.profile import Cluster as Named
@@ -146,6 +148,37 @@ def test_more_workers_than_an_array_may_have_are_several_arrays(tmp_path: Path, 
     ids = [job.job_id for job in jobs_of(workspace, "s")]
     assert [str(job_id).partition("_")[2] for job_id in ids] == ["0", "1", "2", "0", "1"]
     assert len(submitter.submit("s", 1, Shape(gpus=1), 5)) == 3, "limits.submitted"
+
+
+def test_trials_share_what_a_worker_takes_of_a_node(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job with both GPUs of a node runs two trials side by side, another runs two trials of two ranks on two nodes as srun steps."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr("slurm.sbatch.RANK", "devices")
+    workspace = Workspace.open(tmp_path / "runs", create=True)
+    profile = Profile.model_validate({"kind": "slurm", "partition": "low", "time": "10min", "node": {"gpus": 2, "cpus": 2}})
+    for name, shape in {"forks": Shape(gpus=1), "steps": Shape(nodes=2, gpus=2)}.items():
+        config = {"task": "reward_model"}
+        trials = [PlannedTrial(f"{number:032x}", {"seed": number}, 0, config, shape) for number in (2 * shape.nodes, 2 * shape.nodes + 1)]
+        meta = {"digest": name, "name": name, "project": name, "rehearsal": True}
+        revision = register(workspace, workspace.sweep(name), meta=meta, definition="", code=[], trials=trials)[0]
+        submitter = SlurmSubmitter(workspace, Named("test", profile), "devices:main", idle=1.0)
+        result = tick(SweepReader(workspace, revision, SlurmScheduler(600)), submitter)
+        assert len(result.submitted) == 1, "two trials fill one job"
+    wait_for(lambda: all((workspace.jobs / f"rs-{name}-0001" / "left.json").exists() for name in ("forks", "steps")), 120)
+
+    def seen(name: str) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text()) for path in sorted((workspace.root / f"seen-{name}").iterdir())]
+
+    assert all(note["together"] for name in ("forks", "steps") for note in seen(name)), [seen("forks"), seen("steps")]
+    assert sorted(note["gpus"] for note in seen("forks")) == ["0", "1"]
+    first, second = seen("steps")[:2], seen("steps")[2:]
+    for trial in (first, second):
+        assert len({note["node"] for note in trial}) == 2 and len({note["gpus"] for note in trial}) == 1
+    assert {note["gpus"] for note in (*first, *second)} == {"0", "1"}, "steps side by side have GPUs of their own"
+    owners = [json.loads(path.read_text()) for path in workspace.root.glob("trials/*/*/attempts/0001/owner.json")]
+    assert sorted(owner["gpus"] for owner in owners if owner["job"] == "rs-forks-0001") == [["0"], ["1"]]
+    assert json.loads((workspace.jobs / "rs-steps-0001" / "left.json").read_text())["done"] == 2
 
 
 def test_doctor_names_what_is_wrong_with_a_profile(study: ClusterStudy) -> None:

@@ -26,9 +26,12 @@ from pydantic import BaseModel
 
 from core.errors import DefinitionError, Place, SweepError, UsageError, nearest
 
-KINDS = ("source", "backbone", "paradigm", "head", "loss", "benchmark", "baseline")
+KINDS = ("source", "backbone", "external", "paradigm", "head", "loss", "benchmark", "baseline")
 
-BUILTIN = ("core.data.config", "core.models.config", "core.training.config", "core.evaluation.config")
+STANDS_IN = {"backbone": "external"}
+"""Kinds whose place a component of another kind may take: a public reward model stands where a backbone does."""
+
+BUILTIN = ("core.data.config", "core.models.config", "core.models.external.config", "core.training.config", "core.evaluation.config")
 """Light modules (no torch) whose import registers the components that ship with the project."""
 
 
@@ -62,7 +65,7 @@ def register(kind: str, name: str, config: type[BaseModel], implementation: str)
     if kind not in KINDS:
         raise UsageError("unknown kind of component", found=kind, allowed=KINDS, nearest=nearest(kind, KINDS))
     component = Component(kind, name, config, implementation)
-    known = _components.get((kind, name))
+    known = next((found for other in _places(kind) if (found := _components.get((other, name))) is not None), None)
     if known is not None and known.implementation != implementation:
         raise UsageError(
             f"the {kind} {name!r} is registered already",
@@ -100,22 +103,33 @@ def components(kind: str) -> Iterator[Component]:
         yield _components[(kind, name)]
 
 
+def _places(kind: str) -> tuple[str, ...]:
+    """The kinds that share names with this one: it, what may take its place, and whose place it may take."""
+    stands = STANDS_IN.get(kind)
+    return (kind, *([stands] if stands else []), *(other for other, found in STANDS_IN.items() if found == kind))
+
+
+def choices(kind: str) -> list[Component]:
+    """All components that may stand where this kind does: its own, then those of the kind that may take its place."""
+    return [part for found in (kind, STANDS_IN.get(kind)) if found is not None for part in components(found)]
+
+
 def has(kind: str, name: str) -> bool:
-    """Whether a component of this kind and name is registered."""
+    """Whether a component of this name may stand where this kind does."""
     _load()
-    return (kind, name) in _components
+    return (kind, name) in _components or (STANDS_IN.get(kind, ""), name) in _components
 
 
 def get(kind: str, name: str) -> Component:
-    """The component of this kind and name.
+    """The component of this name that stands where this kind does.
 
     Raises:
         DefinitionError: no such component; it names the registered ones and the nearest.
     """
     _load()
-    component = _components.get((kind, name))
+    component = _components.get((kind, name)) or _components.get((STANDS_IN.get(kind, ""), name))
     if component is None:
-        allowed = names(kind)
+        allowed = [part.name for part in choices(kind)]
         raise DefinitionError(f"unknown {kind}", found=name, allowed=allowed, nearest=nearest(name, allowed))
     return component
 

@@ -23,10 +23,6 @@ from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, SweepError
 from core.workspace.files import write_atomic
 
-WEIGHTS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
-"""Files of a model that are read; weights in other formats are not brought."""
-
-
 @dataclass(frozen=True)
 class Download:
     """A part of a repository.
@@ -78,7 +74,7 @@ def _of_trial(config: TrialConfig) -> Iterator[Download]:
     backbone = config.backbone
     repository = backbone.HUB.get(backbone.name)
     if repository is not None and backbone.path is None:
-        yield Download(f"backbone {backbone.name}", repository, "model", backbone.revision, WEIGHTS)
+        yield Download(f"backbone {backbone.name}", repository, "model", backbone.revision, backbone.FILES)
     for name, source in sorted(config.data.sources.items()):
         if isinstance(source, PublicSetConfig) and source.path is None and source.weight > 0:
             known = field_map(source.type)

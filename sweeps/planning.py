@@ -123,6 +123,8 @@ class Existing:
     def _data_now(self, planned: PlannedTrial) -> str | None:
         from core.data import data_fingerprint
 
+        if planned.config["task"] == "external":
+            return None
         key = json.dumps([planned.config["data"], planned.config["rehearsal"]], sort_keys=True)
         if key not in self._data:
             try:
@@ -233,6 +235,8 @@ def missing(
         parts = [("backbone", backbone), (f"data for {kind_of.READS}", planned.config["data"])] if will_run(planned, action) else []
         if _elsewhere(planned):
             parts = parts[1:]
+        if planned.config["task"] == "external":
+            parts = parts[:1]
         parts += [("benchmark", entry) for entry in readable(planned)]
         for kind, part in parts:
             key = kind + json.dumps(part, sort_keys=True)

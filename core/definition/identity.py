@@ -26,7 +26,17 @@ from pydantic import BaseModel
 from core import registry
 from core.definition.fields import Role, Section, role_of
 from core.definition.plan import PlannedTrial
-from core.definition.trial import ParadigmConfig, RewardTransformConfig, TrialConfig, weighted
+from core.definition.trial import (
+    DataConfig,
+    ExternalConfig,
+    OptimConfig,
+    ParadigmConfig,
+    PromptConfig,
+    RewardTransformConfig,
+    TrainConfig,
+    TrialConfig,
+    weighted,
+)
 from core.errors import DefinitionError
 
 VERSION = 1
@@ -37,6 +47,9 @@ LENGTH = 32
 
 HASHED = tuple(sorted(name for name, field in TrialConfig.model_fields.items() if role_of(field) == "identity"))
 """Sections that enter an id, in order."""
+
+UNTRAINED = ("paradigm", "head", "data", "loss", "optim", "train", "prompt", "annotate")
+"""Sections that say how a model is trained."""
 
 _NOTHING: Any = object()
 
@@ -60,16 +73,25 @@ def _fields(model: type[BaseModel]) -> tuple[_Field, ...]:
     return tuple(out)
 
 
-def canonical_section(name: str, value: Any, paradigm: ParadigmConfig) -> Any:
+def canonical_section(name: str, value: Any, paradigm: ParadigmConfig, task: str = "reward_model") -> Any:
     """The canonical form of one section of a trial.
 
-    A paradigm without a reward head trains none and weighs no terms over its rewards: both sections are without effect. A template
+    A public reward model (task `external`) is not trained: of all that says how, nothing has an effect. A paradigm without a reward head trains none and weighs no terms over its rewards: both sections are without effect. A template
     that ships for the paradigm is named by its text.
 
     Raises:
         DefinitionError: no term of the loss, or no source, has a weight above 0; or a paradigm with a reward head has none.
     """
-    if name == "loss":
+    if name == "backbone" and isinstance(value, ExternalConfig) != (task == "external"):
+        kind, other = ("external", "reward_model") if task == "external" else ("backbone", "external")
+        raise DefinitionError(
+            f"the task {task} scores a public reward model as it is" if task == "external" else f"{value.name} is not trained here",
+            found=f"backbone: {value.name}, task: {task}",
+            allowed=f"one of {', '.join(registry.names(kind))}; or task: {other}",
+        )
+    if task == "external" and name in UNTRAINED:
+        value = _untrained(name, value)
+    elif name == "loss":
         value = weighted(value) if paradigm.HEAD else {}
     elif name == "head" and not paradigm.HEAD:
         value = registry.get("head", "none").config()
@@ -77,6 +99,8 @@ def canonical_section(name: str, value: Any, paradigm: ParadigmConfig) -> Any:
         value = value.model_copy(update={"sha": _sha_of(paradigm.PROMPT)})
     elif isinstance(value, Section):
         value = value.canonical()
+    if task == "external":
+        return value
     if name == "loss" and paradigm.HEAD and all(isinstance(term, RewardTransformConfig) for term in value.values()):
         only = f": {', '.join(value)} only changes the rewards" if value else ""
         raise DefinitionError(f"loss has no entry with a weight above 0{only}")
@@ -86,6 +110,22 @@ def canonical_section(name: str, value: Any, paradigm: ParadigmConfig) -> Any:
     if name == "data" and not value.sources:
         raise DefinitionError("data.sources has no entry with a weight above 0")
     return value
+
+
+def _untrained(name: str, value: Any) -> Any:
+    """The one form of a section that says how a model is trained, for one that is not."""
+    if name == "train":
+        return TrainConfig(steps=0, max_length=value.max_length, dtype=value.dtype)
+    forms: dict[str, Any] = {
+        "paradigm": lambda: registry.get("paradigm", "naive").config(),
+        "head": lambda: registry.get("head", "none").config(),
+        "data": lambda: DataConfig(sources={}, held_out=0),
+        "loss": dict,
+        "optim": OptimConfig,
+        "prompt": PromptConfig,
+        "annotate": lambda: None,
+    }
+    return forms[name]()
 
 
 @cache
@@ -99,7 +139,7 @@ def canonical_form(config: TrialConfig) -> TrialConfig:
     Raises:
         DefinitionError: see :func:`canonical_section`.
     """
-    sections = {name: canonical_section(name, getattr(config, name), config.paradigm) for name in TrialConfig.model_fields}
+    sections = {name: canonical_section(name, getattr(config, name), config.paradigm, config.task) for name in TrialConfig.model_fields}
     return config.model_copy(update=sections)
 
 

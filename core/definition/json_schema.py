@@ -100,8 +100,8 @@ def _field(parent: Keys, name: str, field: FieldInfo) -> dict[str, Any]:
 def _component(path: Keys) -> list[dict[str, Any]]:
     if path in COMPONENTS:
         kind = COMPONENTS[path]
-        model = _models(path, [component.config for component in registry.components(kind)])
-        return [{"enum": registry.names(kind)}, model, INTERPOLATION] if path[0] in SHORTHAND else [model, INTERPOLATION]
+        model = _models(path, [component.config for component in registry.choices(kind)])
+        return [{"enum": [part.name for part in registry.choices(kind)]}, model, INTERPOLATION] if path[0] in SHORTHAND else [model, INTERPOLATION]
     if path == ("search", "pruner"):
         return [{"enum": list(get_args(PrunerKind))}, _models(path, [PrunerConfig])]
     if path == ("loss",):

@@ -96,7 +96,7 @@ def _model(path: tuple[str, ...], model: type[BaseModel]) -> Iterator[KeyInfo]:
 def _component_fields(path: tuple[str, ...], kind: str) -> Iterator[KeyInfo]:
     """The fields of all components of a kind, once each; one that not all share says whose it is."""
     owners: dict[KeyInfo, list[str]] = {}
-    components = list(registry.components(kind))
+    components = registry.choices(kind)
     choice = "type" if kind == "source" else "name"
     for component in components:
         for info in _model(path, component.config):

@@ -153,5 +153,5 @@ def check_components(section: str, raw: Any, places: Places, prefix: Path_) -> N
 
 def _known(kind: str, name: str, place: Place | None) -> None:
     if not registry.has(kind, name):
-        allowed = registry.names(kind)
+        allowed = [part.name for part in registry.choices(kind)]
         raise DefinitionError(f"unknown {kind}", found=name, allowed=allowed, nearest=nearest(name, allowed), place=place)

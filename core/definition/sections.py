@@ -17,7 +17,7 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from core.definition.axes import Block, Value
-from core.definition.identity import canonical_section, jsonable, other_part, section_line
+from core.definition.identity import UNTRAINED, canonical_section, jsonable, other_part, section_line
 from core.definition.interpolation import ENVIRONMENT, Interpolation
 from core.definition.layers import without_other_budgets
 from core.definition.problems import Places, check_components, place_of, translate
@@ -45,11 +45,15 @@ TARGETS: dict[Keys, tuple[Keys, ...]] = {
 """Which fields of the trial a top-level key sets."""
 
 READS = {
-    "head": {"paradigm"},
-    "loss": {"paradigm"},
-    "prompt": {"paradigm"},
-    "data": {"validation"},
-    "train": {"validation", "checkpoint", "execution"},
+    "paradigm": {"task"},
+    "backbone": {"task"},
+    "head": {"task", "paradigm"},
+    "loss": {"task", "paradigm"},
+    "optim": {"task"},
+    "prompt": {"task", "paradigm"},
+    "annotate": {"task"},
+    "data": {"task", "validation"},
+    "train": {"task", "validation", "checkpoint", "execution"},
     "execution": {"validation", "checkpoint"},
 }
 """Sections that a section reads even without ``${...}``."""
@@ -238,9 +242,10 @@ class SectionPlan:
         prefix: Path_ = (self.name,) if self.name in VARIABLE else ("trial", self.name)
         try:
             value = self._validated(raw, prefix, indices)
-            if self.name in TRIAL:
+            if self.name in TRIAL and self.name != "task":  # which other sections read
                 paradigm = value if self.name == "paradigm" else plans["paradigm"].result(plans, indices).value
-                value = canonical_section(self.name, value, paradigm)
+                task = plans["task"].result(plans, indices).value if self.name in UNTRAINED or self.name == "backbone" else "reward_model"
+                value = canonical_section(self.name, value, paradigm, task)
             return Result(self.name, value)
         except ValidationError as error:
             raise translate(error, prefix, self.places(indices), raw=raw) from None

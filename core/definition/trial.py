@@ -85,6 +85,9 @@ class BackboneConfig(Section):
     READS: ClassVar[tuple[str, ...]] = ("text", "image", "video")
     """What the backbone can read."""
 
+    FILES: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+    """Files of its repository that are read; weights in other formats are not brought from the hub."""
+
     name: str = identity(doc="the pretrained model, by its name in the registry")
     revision: str | None = identity(None, doc="revision of the weights on the hub (a commit); null takes the registry's")
     min_pixels: int | None = identity(None, unit="pixels", ge=28 * 28, doc="smallest image area; null takes the backbone's own")
@@ -93,6 +96,20 @@ class BackboneConfig(Section):
         32, unit="frames", ge=1, doc="evenly spaced frames of a video, in order", source="MM-RLHF-RewardBench's protocol"
     )
     path: str | None = place(doc="local folder with the weights; null looks in $SWEEP_MODELS, then in the hub's cache")
+
+
+class ExternalConfig(BackboneConfig):
+    """Base of the configuration of a public reward model, which is scored as it is (task `external`).
+
+    It stands where a backbone does, so that weights are named, looked for and brought in the same way.
+    """
+
+    REMOTE_CODE: ClassVar[bool] = False
+    """Whether the model's folder holds Python that must run for a score: a definition says that it may."""
+
+    trust_remote_code: bool = place(
+        False, doc="whether the Python in the model's folder may run here; asked for by models of no class of transformers'"
+    )
 
 
 class HeadConfig(Section):
@@ -457,8 +474,9 @@ class AnnotateConfig(Section):
 class TrialConfig(Section):
     """One trial: cell x seed. :func:`core.definition.identity.trial_id` hashes its identity fields."""
 
-    task: Literal["reward_model", "annotate"] = identity(
-        "reward_model", doc="a reward model is trained, or the texts are written that one learns from"
+    task: Literal["reward_model", "annotate", "external"] = identity(
+        "reward_model",
+        doc="a reward model is trained, the texts are written that one learns from, or a public reward model is scored as it is",
     )
     paradigm: Annotated[SerializeAsAny[ParadigmConfig], _component("paradigm")] = identity(
         doc="how a reward is read out of the model", default_factory=lambda: registry.get("paradigm", "naive").config(name="naive")

@@ -102,7 +102,7 @@ def _step(here: Node, key: str) -> Node | None:
 
 def _below(here: Node) -> Node:
     if here.path in COMPONENTS:
-        return replace(here, models=tuple(dict.fromkeys(part.config for part in registry.components(COMPONENTS[here.path]))))
+        return replace(here, models=tuple(dict.fromkeys(part.config for part in registry.choices(COMPONENTS[here.path]))))
     if here.path in NAMED:
         return replace(here, named=NAMED[here.path])
     kinds = [kind for field in here.fields for kind in alternatives(field.annotation)]

@@ -46,7 +46,7 @@ def score_trial(
     Examples whose media are absent are skipped and counted; the result is then partial.
 
     Args:
-        weights: the folder that :func:`core.models.reward_model.load_reward_model` reads.
+        weights: the folder that :func:`core.models.external.base.load_scorer` reads.
         config: the trial; in a rehearsal the benchmark is a generated one.
         benchmark: its configuration.
         key: the scoring's key, for the table's metadata.
@@ -80,11 +80,11 @@ def score_trial(
 
     import torch
 
-    from core.models.reward_model import load_reward_model
+    from core.models.external.base import load_scorer
 
     if threads is not None:
         torch.set_num_threads(threads)
-    model = load_reward_model(weights, device=device)
+    model = load_scorer(weights, config, device=device)
     judged: list[list[Judgement] | None] = [None] * len(loaded.examples)
     sampling = Sampling(loaded.config.votes, loaded.config.temperature, config.seed)
     about = {"data": loaded.data_hash, "scorer": scorer, "config": loaded.config.model_dump(mode="json"), "weights": _weights(weights)}
@@ -107,7 +107,7 @@ def score_trial(
                     partial.add(index, verdicts)
             if on_progress is not None:
                 on_progress(len(usable) - len(left) + start + len(part), len(usable))
-    return _table(loaded, judged, scorer, key, _token_counter(model.backbone))
+    return _table(loaded, judged, scorer, key, _token_counter(getattr(model, "backbone", model)))
 
 
 def _weights(folder: Path) -> str:

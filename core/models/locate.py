@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from core.definition.trial import BackboneConfig, TrialConfig
+from core.definition.trial import BackboneConfig, ExternalConfig, TrialConfig
 from core.errors import EnvironmentFault
 
 
@@ -73,6 +73,9 @@ def available(config: TrialConfig) -> None:
     if config.rehearsal is not None:
         return
     folder = locate(config.backbone)
+    if isinstance(config.backbone, ExternalConfig):  # its own files are its adapter's to judge
+        check_trust(config.backbone)
+        return
     lost = missing_shards(folder, processor="image" in config.backbone.READS)
     if lost:
         raise EnvironmentFault(
@@ -80,6 +83,21 @@ def available(config: TrialConfig) -> None:
             found=f"{folder} without {', '.join(lost[:3])}",
             allowed="a complete copy of the model",
             next=_bring(config.backbone),
+        )
+
+
+def check_trust(config: BackboneConfig) -> None:
+    """Refuse a public model whose own Python would run without the definition's word.
+
+    Raises:
+        EnvironmentFault: ``backbone.trust_remote_code`` is not set.
+    """
+    if isinstance(config, ExternalConfig) and config.REMOTE_CODE and not config.trust_remote_code:
+        raise EnvironmentFault(
+            f"{config.name} brings Python of its own, which runs only where the definition allows it",
+            found="backbone.trust_remote_code: false",
+            allowed="backbone.trust_remote_code: true, and best a commit as backbone.revision",
+            next=f"read the *.py files of {config.HUB.get(config.name, 'its folder')} first",
         )
 
 

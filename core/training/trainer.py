@@ -37,7 +37,7 @@ from core.training.state import Progress, read_progress, write_progress
 
 
 def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
-    """Train one trial to its end and publish it; for the task `annotate`, write its texts (:mod:`core.training.annotate`).
+    """Train one trial to its end and publish it; other tasks write texts or publish a public model (see `task`).
 
     Args:
         config: the trial as planned (the rehearsal's changes are applied here).
@@ -57,6 +57,10 @@ def train(config: TrialConfig, context: RunContext) -> dict[str, float]:
             from core.training.annotate import annotate
 
             return annotate(config, context)
+        if config.task == "external":
+            from core.training.external import publish
+
+            return publish(config, context)
         return Trainer(config.effective(), context).run()
 
 

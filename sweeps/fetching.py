@@ -23,6 +23,7 @@ from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, SweepError
 from core.workspace.files import write_atomic
 
+
 @dataclass(frozen=True)
 class Download:
     """A part of a repository.

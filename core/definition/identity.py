@@ -76,8 +76,9 @@ def _fields(model: type[BaseModel]) -> tuple[_Field, ...]:
 def canonical_section(name: str, value: Any, paradigm: ParadigmConfig, task: str = "reward_model") -> Any:
     """The canonical form of one section of a trial.
 
-    A public reward model (task `external`) is not trained: of all that says how, nothing has an effect. A paradigm without a reward head trains none and weighs no terms over its rewards: both sections are without effect. A template
-    that ships for the paradigm is named by its text.
+    A public reward model (task `external`) is not trained: of all that says how, nothing has an effect. A paradigm without a reward head
+    trains none and weighs no terms over its rewards: both sections are without effect. A template that ships for the paradigm is named by
+    its text.
 
     Raises:
         DefinitionError: no term of the loss, or no source, has a weight above 0; or a paradigm with a reward head has none.

@@ -101,7 +101,8 @@ def _component(path: Keys) -> list[dict[str, Any]]:
     if path in COMPONENTS:
         kind = COMPONENTS[path]
         model = _models(path, [component.config for component in registry.choices(kind)])
-        return [{"enum": [part.name for part in registry.choices(kind)]}, model, INTERPOLATION] if path[0] in SHORTHAND else [model, INTERPOLATION]
+        names = [{"enum": [part.name for part in registry.choices(kind)]}] if path[0] in SHORTHAND else []
+        return [*names, model, INTERPOLATION]
     if path == ("search", "pruner"):
         return [{"enum": list(get_args(PrunerKind))}, _models(path, [PrunerConfig])]
     if path == ("loss",):

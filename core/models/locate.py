@@ -13,6 +13,9 @@ from pathlib import Path
 from core.definition.trial import BackboneConfig, ExternalConfig, TrialConfig
 from core.errors import EnvironmentFault
 
+TRUSTED = "SWEEP_TRUST_REMOTE_CODE"
+"""Environment variable with the names of public models whose own Python may run, separated by commas."""
+
 
 def locate(config: BackboneConfig) -> Path:
     """The folder with the weights.
@@ -87,16 +90,18 @@ def available(config: TrialConfig) -> None:
 
 
 def check_trust(config: BackboneConfig) -> None:
-    """Refuse a public model whose own Python would run without the definition's word.
+    """Refuse a public model whose own Python would run without anybody's word.
 
     Raises:
-        EnvironmentFault: ``backbone.trust_remote_code`` is not set.
+        EnvironmentFault: neither ``backbone.trust_remote_code`` nor :data:`TRUSTED` names it.
     """
-    if isinstance(config, ExternalConfig) and config.REMOTE_CODE and not config.trust_remote_code:
+    trusted = [name.strip() for name in os.environ.get(TRUSTED, "").split(",")]
+    if isinstance(config, ExternalConfig) and config.REMOTE_CODE and not config.trust_remote_code and config.name not in trusted:
         raise EnvironmentFault(
-            f"{config.name} brings Python of its own, which runs only where the definition allows it",
-            found="backbone.trust_remote_code: false",
-            allowed="backbone.trust_remote_code: true, and best a commit as backbone.revision",
+            f"{config.name} brings Python of its own, which runs only where you say that it may",
+            found=f"backbone.trust_remote_code: false, and ${TRUSTED} does not name it",
+            allowed=f"backbone.trust_remote_code: true, or {TRUSTED}={config.name} (also as `env` of a cluster profile); "
+            "best with a commit as backbone.revision",
             next=f"read the *.py files of {config.HUB.get(config.name, 'its folder')} first",
         )
 

@@ -19,7 +19,7 @@ TABLES = {
     "data": 11,
     "text_transfer": 4,
     "data_ratio": 5,
-    "basereward": 2,
+    "basereward": 5,
     "paradigm": 6,
 }
 

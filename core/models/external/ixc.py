@@ -1,9 +1,10 @@
 """IXC-2.5-Reward (arXiv 2501.12368), ``internlm/internlm-xcomposer2d5-7b-reward`` on the hub: a scalar reward of one chat.
 
 The folder brings its own Python. Its README (github.com/InternLM/InternLM-XComposer, InternLM-XComposer-2.5-Reward) gives the interface
-that is used here: ``AutoModel`` with ``trust_remote_code``, ``model.tokenizer`` set by the caller, and ``model.get_score(chat, image_paths,
-hd_num=9)`` in fp16, where ``chat`` is a list of ``{"role", "content"}``. R1-Reward's ``get_IXC_reward.py``, from which the published numbers
-come, calls it so for each response, and counts equal scores as right; here they are wrong, as for every other model.
+that is used here: ``AutoModel`` with ``trust_remote_code``, ``model.tokenizer`` set by the caller, and in fp16
+``model.get_score(chat, image_paths, hd_num=9)``, where ``chat`` is a list of ``{"role", "content"}``. R1-Reward's ``get_IXC_reward.py``,
+whence the published numbers, calls it so for each response, and counts equal scores as right; here they are wrong, as for every other
+model.
 
 The Python in that folder was written for transformers 4; a folder that this version cannot load is named with what transformers says.
 """

@@ -170,8 +170,8 @@ class MMRLHFReward(ExternalModel):
             for index, response in enumerate(example.responses):
                 asked = self.asked(example, response.text, seen)
                 if asked.shape[1] + self.most > self.config.train.max_length:
-                    words = len(self.words(response.text))
-                    raise refuse_length(example, ValueError(f"{asked.shape[1]} tokens with its prompt"), words, self.config.train.max_length)
+                    why = ValueError(f"with its prompt {asked.shape[1]}, and {self.most} for the critique")
+                    raise refuse_length(example, why, len(self.words(response.text)), self.config.train.max_length)
                 texts.append(self.write(asked, sampling, (example.digest(), index, sample)))
                 scores.append(self.reward(asked, texts[-1]))
             if not all(map(math.isfinite, scores)):

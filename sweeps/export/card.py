@@ -39,7 +39,9 @@ def model_card(
         *_warning(config),
         f"Trial `{id}`, seed {config.seed}" + (f", cell `{cell_name(cell)}`" if cell else "") + ".",
         f"Exported by RewardSweep {version('rewardsweep')}.",
-        "A higher reward is a better response to the same prompt; rewards of different prompts are not comparable.",
+        "A higher reward is a better response to the same prompt; rewards of different prompts are not comparable."
+        if config.paradigm.HEAD
+        else "The model compares two responses in writing; the reward of a response is the share of its comparisons that it wins.",
         "## Use",
         _usage(config),
         "## Results",

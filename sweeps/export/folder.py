@@ -2,7 +2,8 @@
 
 =========================== ==========================================================================================
 ``config.json``, ``*.safetensors`` the backbone without language-model head, as transformers writes it, in fp32
-``reward_head.safetensors``  the head
+``reward_head.safetensors``  the head, of paradigms that have one
+``language_head.safetensors`` what writes, of paradigms that write, unless it is tied to the embeddings
 ``reward_config.json``       how prompts, images and responses become a reward
 ``reward_model.py``          the one file that puts them together; it needs transformers and none of this project
 ``README.md``                the model card
@@ -23,14 +24,23 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from core.definition.trial import ParadigmConfig
 from core.errors import DefinitionError, UsageError
 from core.models.chat_backbone import ChatBackbone
-from core.models.config import MLPHeadConfig, NaiveConfig
+from core.models.config import CriticConfig, GenerativeConfig, GenerativeCotConfig, MLPHeadConfig, NaiveConfig, NoHeadConfig
 from core.models.reward_model import RewardModel
 from core.workspace.files import fault, rename_onto
 
-FORMAT = 1
+FORMAT = 2
 """Version of reward_config.json."""
+
+PARADIGMS: dict[type[ParadigmConfig], str | None] = {
+    NaiveConfig: None,
+    CriticConfig: None,
+    GenerativeConfig: r"^\s*([12])\s*\.?\s*$",
+    GenerativeCotConfig: r"<answer>\s*([12])\s*</answer>",
+}
+"""Paradigms that the loader knows, with the pattern that finds the answer in a text (see :mod:`core.models.judges`)."""
 
 LOADER = Path(__file__).with_name("reward_model.py")
 """The file that is copied into every exported folder."""
@@ -81,8 +91,13 @@ def _fill(folder: Path, model: RewardModel, about: dict[str, Any], card: str) ->
     backbone: Any = model.backbone
     backbone.model.save_pretrained(str(folder))
     backbone.save(folder)
-    head = {name: value.detach().cpu().contiguous() for name, value in model.head.state_dict().items()}
-    save_file(head, str(folder / "reward_head.safetensors"), metadata={"format": "pt"})
+    parts: dict[str, Any] = {"reward_head": model.head.state_dict() if model.config.paradigm.HEAD else {}}
+    language: Any = getattr(model.paradigm, "language", None)
+    parts["language_head"] = language.state_dict() if about["writes"] else {}
+    for name, state in parts.items():
+        if state:
+            weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+            save_file(weights, str(folder / f"{name}.safetensors"), metadata={"format": "pt"})
     (folder / "reward_config.json").write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(LOADER, folder / LOADER.name)
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -100,17 +115,10 @@ def _reward_config(model: RewardModel) -> dict[str, Any]:
     """What :mod:`sweeps.export.reward_model` must know."""
     config, backbone = model.config, model.backbone
     parts: tuple[tuple[str, str, Callable[[], bool]], ...] = (
-        ("head", config.head.name, lambda: type(config.head) is MLPHeadConfig),
-        ("paradigm", config.paradigm.name, lambda: type(config.paradigm) is NaiveConfig),
+        ("head", config.head.name, lambda: type(config.head) is (MLPHeadConfig if config.paradigm.HEAD else NoHeadConfig)),
+        ("paradigm", config.paradigm.name, lambda: type(config.paradigm) in PARADIGMS),
         ("backbone", config.backbone.name, lambda: isinstance(backbone, ChatBackbone) and type(backbone).__module__.startswith("core.")),
     )
-    if config.paradigm.PROMPT is not None:
-        raise DefinitionError(
-            "a model that writes cannot be exported: an exported folder scores with a scalar reward alone",
-            found=f"paradigm {config.paradigm.name}",
-            allowed="paradigm naive",
-            next="sweep score --trial ID scores with it here",
-        )
     for kind, name, known in parts:
         if not known():
             raise DefinitionError(
@@ -118,18 +126,23 @@ def _reward_config(model: RewardModel) -> dict[str, Any]:
                 found=name,
                 allowed="the heads, paradigms and backbones that ship with the project",
             )
-    assert isinstance(backbone, ChatBackbone) and isinstance(config.head, MLPHeadConfig)
+    assert isinstance(backbone, ChatBackbone)
+    head = config.head
     return {
         "format": FORMAT,
         "model": backbone.model_class.__name__,
         "processor": backbone.processor_class.__name__ if backbone.processor is not None else None,
         "dtype": config.train.dtype,
         "max_length": config.train.max_length,
+        "paradigm": config.paradigm.name,
+        "writes": config.paradigm.PROMPT is not None,
+        "max_new_tokens": getattr(config.paradigm, "max_new_tokens", 0),
+        "answer": PARADIGMS[type(config.paradigm)],
         "template": model.template,
         "system": backbone.dialect.system,
         "start": backbone.dialect.control["im_start"],
         "end": backbone.dialect.control["im_end"],
         "image": backbone.image_recipe(model.limits),
-        "pooling": config.head.pooling,
-        "head": {"layers": config.head.layers, "activation": config.head.activation},
+        "pooling": getattr(head, "pooling", "last"),
+        "head": {"layers": head.layers, "activation": head.activation} if isinstance(head, MLPHeadConfig) else None,
     }

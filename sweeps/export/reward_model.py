@@ -5,12 +5,17 @@
 >>> model.score("What colour is it?", ["It is red.", "It is blue."], images=["shape.png"])
 [1.73, -2.05]
 
-A higher reward is a better response; rewards of different prompts are not comparable. Images stand before the prompt.
+A higher reward is a better response; rewards of different prompts are not comparable. Images stand before the prompt. ``paradigm`` in
+reward_config.json says how a reward is read: ``naive`` at the end of the response, ``critic`` behind a critique that the model writes
+first (``model.critique``), ``generative`` and ``generative_cot`` from what it writes about two responses (``model.compare``): there the
+reward of a response is the share of its comparisons that it wins, each pair shown in both orders. What is written is greedy.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,44 +44,128 @@ class RewardModel:
         self.processor: Any = getattr(transformers, about["processor"]).from_pretrained(folder) if about["image"] else None
         model = getattr(transformers, about["model"]).from_pretrained(folder, dtype=torch.float32)
         self.model = model.eval().to(self.device)
-        weights = load_file(folder / "reward_head.safetensors")
+        self.head = self._head(folder).to(self.device).eval() if about["head"] else None
+        self.words: torch.Tensor | None = None
+        if about["writes"]:
+            file = folder / "language_head.safetensors"
+            words = load_file(file)["weight"] if file.exists() else self.model.get_input_embeddings().weight
+            self.words = words.detach().float().to(self.device)
+
+    def _head(self, folder: Path) -> nn.Sequential:
+        about, weights = self.about["head"], load_file(folder / "reward_head.safetensors")
         layers: list[nn.Module] = []
-        for index in range(about["head"]["layers"]):
+        for index in range(about["layers"]):
             if index > 0:  # the head was trained with dropout in the second place, which does nothing here
-                layers += [ACTIVATIONS[about["head"]["activation"]](), nn.Identity()]
+                layers += [ACTIVATIONS[about["activation"]](), nn.Identity()]
             weight = weights[f"layers.{len(layers)}.weight"]
             layers.append(nn.Linear(weight.shape[1], weight.shape[0]))
-        self.head = nn.Sequential(*layers).to(self.device).eval()
-        self.head.load_state_dict({name.removeprefix("layers."): value for name, value in weights.items()})
+        head = nn.Sequential(*layers)
+        head.load_state_dict({name.removeprefix("layers."): value for name, value in weights.items()})
+        return head
 
     @torch.no_grad()
-    def score(self, prompt: str, responses: Sequence[str], images: Sequence[Any] = (), system: str | None = None) -> list[float]:
-        """One reward per response; images are paths or PIL images."""
+    def score(
+        self, prompt: str, responses: Sequence[str], images: Sequence[Any] = (), system: str | None = None
+    ) -> list[float] | list[float | None]:
+        """One reward per response; images are paths or PIL images. ``None``: no text about the response named a winner."""
         pictures = [self._image(image) for image in images]
-        prompt_ids = self._prompt(prompt, pictures, system)
-        return [self._reward(prompt_ids, self._text(response) + self._ids(self.about["end"]), pictures) for response in responses]
+        if self.about["paradigm"].startswith("generative"):
+            return self._shares(prompt, responses, pictures, system)
+        start = self._prompt([prompt], pictures, system)
+        rewards = []
+        for response in responses:
+            ids = self._text(response) + self._ids(self.about["end"])
+            if self.about["paradigm"] == "critic":
+                ids += self._request()
+                ids += self._write(start + ids, pictures) + self._ids(self.about["end"])
+            rewards.append(self._reward(start, ids, pictures))
+        return rewards
+
+    @torch.no_grad()
+    def critique(self, prompt: str, response: str, images: Sequence[Any] = (), system: str | None = None) -> str:
+        """What the model writes about a response (paradigm ``critic``)."""
+        pictures = [self._image(image) for image in images]
+        ids = self._text(response) + self._ids(self.about["end"]) + self._request()
+        return str(self.tokenizer.decode(self._write(self._prompt([prompt], pictures, system) + ids, pictures)))
+
+    @torch.no_grad()
+    def compare(
+        self, prompt: str, first: str, second: str, images: Sequence[Any] = (), system: str | None = None
+    ) -> list[tuple[int | None, str]]:
+        """The winner (0 or 1; ``None``: the text names none) and the text, with the first response shown first and then second."""
+        return self._compared(prompt, (first, second), [self._image(image) for image in images], system)
+
+    def _compared(self, prompt: str, pair: Sequence[str], pictures: list[Picture], system: str | None) -> list[tuple[int | None, str]]:
+        out: list[tuple[int | None, str]] = []
+        for order in (0, 1):
+            places = {"{prompt}": prompt, "{response_1}": pair[order], "{response_2}": pair[1 - order]}
+            parts = re.split(r"(\{prompt\}|\{response_[12]\})", self.about["template"])
+            ids = self._prompt([places.get(part, part) for part in parts], pictures, system)
+            text = str(self.tokenizer.decode(self._write(ids, pictures)))
+            answers = re.findall(self.about["answer"], text)
+            out.append(((int(answers[-1]) - 1 + order) % 2 if answers else None, text))
+        return out
+
+    def _shares(self, prompt: str, responses: Sequence[str], pictures: list[Picture], system: str | None) -> list[float | None]:
+        won: list[list[bool]] = [[] for _ in responses]
+        for pair in itertools.combinations(range(len(responses)), 2):
+            for winner, _ in self._compared(prompt, [responses[index] for index in pair], pictures, system):
+                if winner is not None:
+                    for place, index in enumerate(pair):
+                        won[index].append(winner == place)
+        return [sum(found) / len(found) if found else None for found in won]
+
+    def _inputs(self, ids: list[int], pictures: list[Picture]) -> dict[str, Any]:
+        rows = torch.tensor([ids], device=self.device)
+        inputs: dict[str, Any] = {"input_ids": rows}
+        for name in pictures[0][1] if pictures else ():
+            inputs[name] = torch.cat([values[name] for _, values in pictures]).to(self.device)
+        if "image_grid_thw" in inputs:
+            inputs["mm_token_type_ids"] = (rows == self._ids(self.about["image"]["place"])[0]).long()
+        return inputs
+
+    def _read(self, **inputs: Any) -> Any:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.about["dtype"] == "bf16"):
+            return self.model(**inputs)
 
     def _reward(self, prompt: list[int], response: list[int], pictures: list[Picture]) -> float:
         if len(prompt) + len(response) > self.about["max_length"]:
             raise ValueError(f"{len(prompt) + len(response)} tokens are more than the {self.about['max_length']} of training")
-        ids = torch.tensor([prompt + response], device=self.device)
-        inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
-        for name in pictures[0][1] if pictures else ():
-            inputs[name] = torch.cat([values[name] for _, values in pictures]).to(self.device)
-        if "image_grid_thw" in inputs:
-            inputs["mm_token_type_ids"] = (ids == self._ids(self.about["image"]["place"])[0]).long()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.about["dtype"] == "bf16"):
-            hidden = self.model(**inputs).last_hidden_state[0]
+        assert self.head is not None
+        hidden = self._read(**self._inputs(prompt + response, pictures), use_cache=False).last_hidden_state[0]
         features = hidden[-1] if self.about["pooling"] == "last" else hidden[len(prompt) :].float().mean(0)
         return float(self.head(features.float()))
 
-    def _prompt(self, prompt: str, pictures: list[Picture], system: str | None) -> list[int]:
-        if self.about["template"] is not None:
-            prompt = self.about["template"].replace("{prompt}", prompt)
+    def _write(self, ids: list[int], pictures: list[Picture]) -> list[int]:
+        """The likeliest continuation up to the end of the turn, which is left out."""
+        most = self.about["max_new_tokens"]
+        if len(ids) + most > self.about["max_length"]:
+            raise ValueError(f"{len(ids)} tokens and {most} to be written are more than the {self.about['max_length']} of training")
+        assert self.words is not None
+        end = self._ids(self.about["end"])[0]
+        written: list[int] = []
+        found = self._read(**self._inputs(ids, pictures), use_cache=True)
+        while True:
+            token = int((self.words @ found.last_hidden_state[0, -1].float()).argmax())
+            if token == end:
+                return written
+            written.append(token)
+            if len(written) == most:
+                return written
+            found = self._read(input_ids=torch.tensor([[token]], device=self.device), past_key_values=found.past_key_values, use_cache=True)
+
+    def _prompt(self, parts: Sequence[str], pictures: list[Picture], system: str | None) -> list[int]:
+        if self.about["paradigm"] == "naive" and self.about["template"] is not None:
+            parts = [self.about["template"].replace("{prompt}", parts[0])]
         system = self.about["system"] if system is None else system
         before = [] if system is None else self._turn("system", self._text(system))
-        content = [id for ids, _ in pictures for id in ids] + self._text(prompt)
+        content = [id for ids, _ in pictures for id in ids] + [id for part in parts if part for id in self._text(part)]
         return before + self._turn("user", content) + self._ids(self.about["start"]) + self._text("assistant\n")
+
+    def _request(self) -> list[int]:
+        """The turn that asks for a critique, up to where it begins."""
+        user = self._turn("user", self._text(self.about["template"]))
+        return self._text("\n") + user + self._ids(self.about["start"]) + self._text("assistant\n")
 
     def _turn(self, role: str, content: list[int]) -> list[int]:
         about = self.about

@@ -24,7 +24,7 @@ def export_trial(workspace: Workspace, trial: Trial, sweep: str, target: Path) -
         target: a new or empty folder.
 
     Raises:
-        UsageError: the trial has no result yet, or the folder is there already.
+        UsageError: the trial has no result yet, trained nothing, or the folder is there already.
         DefinitionError: the model has components of one's own.
         IntegrityError: the result is damaged.
         EnvironmentFault: the frozen parts of the backbone are not on this machine, or the folder cannot be written.
@@ -40,6 +40,12 @@ def export_trial(workspace: Workspace, trial: Trial, sweep: str, target: Path) -
         raise IntegrityError("the result of this trial is damaged", found=problems[0], next=f"sweep explain {trial.id[:10]}")
     planned = _planned(workspace, trial, sweep)
     config = TrialConfig.model_validate(dict(planned.config) if planned is not None else read_json(trial.config))
+    if config.task != "reward_model":
+        raise UsageError(
+            "only what was trained here is exported",
+            found=f"task {config.task}" + (f" of {config.backbone.name}" if config.task == "external" else ""),
+            allowed="a trial of the task reward_model",
+        )
     scores = [read_json(path) for path in sorted((trial.folder / "scores").glob("*/summary.json"))]
     scores.sort(key=lambda summary: (summary["benchmark"], summary["revision"]))
     card = model_card(trial.id, config, planned.cell if planned is not None else None, read_json(trial.result / "metrics.json"), scores)

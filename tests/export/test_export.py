@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_head_pooling_and_template_are_carried_over(pictures: list[Path], tmp_pa
 
 
 def test_a_fresh_process_needs_none_of_this_project(pictures: list[Path], tmp_path: Path) -> None:
-    model = build(config().effective()).eval()
+    model = build(config(paradigm="critic").effective()).eval()
     write_folder(tmp_path / "out", model, "card")
     code = (
         "import json, sys; sys.path.insert(0, '.'); sys.modules.update(dict.fromkeys(('core', 'sweeps', 'slurm', 'dashboards')));"
@@ -105,6 +106,44 @@ def test_what_the_exported_model_cannot_read_is_refused(pictures: list[Path], tm
         load_alone(tmp_path / "text").score("q", ["a"], images=pictures)
     with pytest.raises(ValueError, match="more than the 512 of training"):
         load_alone(tmp_path / "seen").score("q", ["y" * 900])
+
+
+WRITERS = [(paradigm, "qwen2.5-vl-3b") for paradigm in ("critic", "generative", "generative_cot")] + [
+    ("critic", "internvl3-8b"), ("generative", "qwen3-vl-2b"), ("critic", "qwen3-8b"),
+]  # fmt: skip
+
+
+def shares(verdicts: list[Any], count: int) -> list[float | None]:
+    """Of each response the share of its comparisons that it wins."""
+    won: list[list[float]] = [[] for _ in range(count)]
+    for verdict in verdicts:
+        for index, score in zip(verdict.responses, verdict.scores, strict=True):
+            won[index] += [] if score is None else [score]
+    return [sum(found) / len(found) if found else None for found in won]
+
+
+@pytest.mark.parametrize(("paradigm", "backbone"), WRITERS)
+def test_a_model_that_writes_says_and_scores_the_same(paradigm: str, backbone: str, pictures: list[Path], tmp_path: Path) -> None:
+    own = {"name": paradigm, "max_new_tokens": 6}
+    own_head = {} if paradigm == "critic" else {"head": "none", "loss": {}}
+    model = build(config(backbone, paradigm=own, **own_head).effective()).eval()
+    if paradigm == "generative":  # a random twin names neither: let 1 and 2 be likely, by what it has read
+        with torch.no_grad():
+            weight = model.paradigm.language.weight
+            weight[[place for place in range(len(weight)) if place not in (*model.paradigm.numbers, *model.paradigm.tail)]] *= 0.01
+    write_folder(tmp_path / "out", model, "card")
+    alone = load_alone(tmp_path / "out")
+    used = pictures[:1] if "image" in model.config.backbone.READS else []
+    shown = replace(example("What is it?", used), label=PreferenceLabel((None,) * 3))
+    [verdicts] = model.judge([shown])
+    scores = alone.score("What is it?", ANSWERS, images=used)
+    if paradigm == "critic":
+        assert np.allclose(scores, verdicts[0].scores, atol=1e-5)
+        assert alone.critique("What is it?", ANSWERS[0], images=used) == verdicts[0].texts[0]
+        return
+    assert scores == shares(verdicts, 3)
+    found = [verdict for verdict in verdicts if verdict.responses == (0, 1)]
+    assert [text for _, text in alone.compare("What is it?", *ANSWERS[:2], images=used)] == [verdict.texts[0] for verdict in found]
 
 
 class OwnHeadConfig(HeadConfig):

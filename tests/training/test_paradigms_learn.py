@@ -107,5 +107,31 @@ def test_reasoning_is_learnt_and_names_what_the_picture_shows(tmp_path):
     assert sum(said[key] == shown[key[0]] for key in said) >= 0.8 * len(said)
 
 
+def with_texts(folder, labels):
+    """A file of the critiques and the reasoning that these labels call for, and the folder that a need would have published."""
+    folder.mkdir()
+    examples = [true_texts(item) for item in generate_pairs(160, 0, split="train", labels=labels)]
+    lines = []
+    for item in examples:
+        texts = {response.text: str(response.critique) for response in item.responses}
+        lines.append(Annotation(item.digest(), {**texts, "": str(item.extra["reasoning"])}, 1))
+    write_annotations(folder / FILE, lines)
+    return folder
+
+
+@pytest.mark.parametrize(("paradigm", "need"), [("critic", "critiques"), ("generative_cot", "reasoning")])
+def test_a_model_that_writes_stays_at_chance_on_shuffled_labels(tmp_path, paradigm, need):
+    """The texts it learns from say what the shuffled labels say, so that whatever read them instead of its own texts would be right."""
+    config = configured(paradigm, {"labels": "shuffled"}, steps=12, batch=8, pairs=160, items=32)
+    config = config.model_copy(update={"paradigm": config.paradigm.model_copy(update={need: "trial:writer"})})
+    metrics = train(config, Annotating(tmp_path / "trial", with_texts(tmp_path / "writer", "shuffled")))
+    table = score_trial(tmp_path / "trial" / "result" / "weights", config, {"name": "generated_images"})
+    found = summarise(table)
+    assert 30 <= found["metrics"]["accuracy"] <= 70
+    assert found["judging"]["unparsed"] == 0, "it has learnt to write"
+    if paradigm == "critic":
+        assert metrics["validation/accuracy"] >= 0.9, "the critiques that it is given do say it"
+
+
 def rows(table, *names):
     return zip(*(table.data.column(name).to_pylist() for name in names), strict=True)

@@ -25,6 +25,9 @@ SYSTEM = "You are a helpful assistant."
 
 PLACE = re.compile(r"<(image|video)>\n?")
 
+SHORT, MOST_SHORT = 32, 4096
+"""Characters of a text whose ids are remembered, and how many such texts."""
+
 Medium = tuple[str, list[int]]
 """Kind of a medium (``image`` or ``video``) and the ids that stand for it, control tokens around its places included."""
 
@@ -72,11 +75,32 @@ class Chat:
         lost = [name for name, id in self.control.items() if id is None or id == tokenizer.unk_token_id]
         if lost:
             raise ValueError(f"the tokenizer lacks {', '.join(dialect.control[name] for name in lost)}: it is none of {dialect.family}'s")
+        self.core: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if self.core is not None:  # a file may bring settings for batches
+            self.core.no_padding()
+            self.core.no_truncation()
+        self._short: dict[str, list[int]] = {}
 
     def text(self, text: str) -> list[int]:
-        """Ids of plain text (one thread at a time: a fast tokenizer is not safe to share)."""
+        """Ids of plain text (one thread at a time: a fast tokenizer is not safe to share).
+
+        The library behind the tokenizer is asked itself: what transformers wraps around it takes five times as long. Short texts come
+        again and again (names of roles, line breaks) and are remembered.
+        """
         with self.lock:
-            ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            ids = self._short.get(text)
+            if ids is None:
+                ids = self._encoded(text)
+                if len(text) <= SHORT and len(self._short) < MOST_SHORT:
+                    self._short[text] = ids
+            return list(ids)
+
+    def _encoded(self, text: str) -> list[int]:
+        if self.core is None:
+            slow: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            return slow
+        self.core.encode_special_tokens = True  # as plain text: what transformers calls split_special_tokens
+        ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
         return ids
 
     def response(self, text: str) -> list[int]:

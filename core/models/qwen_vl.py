@@ -1,7 +1,7 @@
 """What the Qwen-VL families share: patches of any resolution, M-RoPE positions, and one pass of the vision tower per medium.
 
-Without ``mm_token_type_ids`` transformers gives images one-dimensional positions: positions are computed in ``encode`` by the
-model's own function, from types that must agree with the ids.
+Without ``mm_token_type_ids`` transformers gives images one-dimensional positions: positions are computed in ``encode``, from types
+that must agree with the ids.
 
 torchvision is not needed: images go through the Pillow image processor, the frames of a video too, two by two.
 """
@@ -24,6 +24,7 @@ from core.data.media import MediaError, load_frames, load_image
 from core.models.backbone import Batch, Limits, Part, Patches, counted_for_nothing
 from core.models.chat import SYSTEM, TURNS, Dialect
 from core.models.chat_backbone import ChatBackbone
+from core.models.patching import Patcher
 from core.models.twin import MAX_PIXELS
 
 FRAMES_PER_SECOND = 2.0
@@ -44,6 +45,10 @@ class QwenVL(ChatBackbone):
 
     patch: ClassVar[int] = 14
     """Width and height of a patch of the twin, as in the family."""
+
+    def __init__(self, model: Any, tokenizer: Any, processor: Any, *, twin: bool) -> None:
+        super().__init__(model, tokenizer, processor, twin=twin)
+        self.patcher = Patcher(processor)
 
     @classmethod
     def twin_processor(cls) -> Any:
@@ -84,15 +89,10 @@ class QwenVL(ChatBackbone):
         return Patches("video", merged.reshape(len(out) // 2 * height * width, -1), (len(out) // 2, height, width))
 
     def _process(self, images: list[Image.Image], size: dict[str, int]) -> list[tuple[NDArray[np.float32], tuple[int, int, int]]]:
-        out: list[tuple[NDArray[np.float32], tuple[int, int, int]]] = []
-        for image in images:
-            try:
-                values = self.processor(images=[image], size=size, return_tensors="np")
-            except ValueError as error:
-                raise MediaError(f"the image cannot be processed: {error}") from error
-            time, height, width = (int(value) for value in values["image_grid_thw"][0])
-            out.append((np.ascontiguousarray(values["pixel_values"], dtype=np.float32), (time, height, width)))
-        return out
+        try:
+            return [self.patcher.cut(image, size) for image in images]
+        except ValueError as error:
+            raise MediaError(f"the image cannot be processed: {error}") from error
 
     def _size(self, limits: Limits, own: Any) -> dict[str, int]:
         low = limits.min_pixels if limits.min_pixels is not None else own["shortest_edge"]
@@ -122,9 +122,11 @@ class QwenVL(ChatBackbone):
         }
 
     def positions(self, ids: NDArray[np.int64], types: NDArray[np.int64], media: Sequence[Patches]) -> NDArray[np.int64]:
-        """``[3, length]``: transformers' own M-RoPE positions of the prompt."""
+        """``[3, length]``: M-RoPE positions of the prompt; those of videos are transformers' own."""
         if not media:
             return super().positions(ids, types, media)
+        if all(item.kind == "image" for item in media):
+            return image_positions(types, [item.grid for item in media], self.processor.merge_size)
         grids = {kind: [item.grid for item in media if item.kind == kind] for kind in ("image", "video")}
         seconds = self.processor.temporal_patch_size / FRAMES_PER_SECOND
         positions, _ = self.model.get_rope_index(
@@ -192,3 +194,30 @@ class QwenVL(ChatBackbone):
     def repeat(self, seen: Any, use: Sequence[int]) -> Any:
         """The features of each medium once per place in which it stands."""
         return BaseModelOutputWithPooling(pooler_output=[seen.pooler_output[index] for index in use])
+
+
+def image_positions(types: NDArray[np.int64], grids: Sequence[tuple[int, int, int]], merge: int) -> NDArray[np.int64]:
+    """``[3, length]``: M-RoPE positions of text with images, as ``get_rope_index`` of transformers' models gives them, without a tensor.
+
+    A token of text stands one further in time, height and width than the one before; the places of an image share one time, count
+    its rows and columns from there, and what follows them stands behind the longer side.
+
+    Args:
+        types: 0 for text, 1 for the places of images.
+        grids: patches in time (1), height and width of each image.
+        merge: patches of a place in each direction.
+    """
+    out = np.empty((3, len(types)), dtype=np.int64)
+    done = following = 0
+    for _, height, width in grids:
+        rows, columns = height // merge, width // merge
+        text = int(np.argmax(types[done:]))
+        out[:, done : done + text] = np.arange(following, following + text)
+        done, following = done + text, following + text
+        place = out[:, done : done + rows * columns]
+        place[0] = following
+        place[1] = np.repeat(np.arange(rows), columns) + following
+        place[2] = np.tile(np.arange(columns), rows) + following
+        done, following = done + rows * columns, following + max(rows, columns)
+    out[:, done:] = np.arange(following, following + len(types) - done)
+    return out

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import Qwen2VLImageProcessorPil
 
 from core.data.examples import Media, PreferenceExample, PreferenceLabel, Response, Turn, pair
 from core.data.generated import blank, generate_pairs
 from core.errors import TrialFailed
 from core.models.backbone import Limits
+from core.models.patching import Patcher
+from core.models.reward_model import build
 
 LIMITS = Limits(max_length=512)
 
@@ -55,6 +58,48 @@ def test_patches_equal_the_image_processor(twin):
     expected = processor(images=[load_image(example.media[0])], return_tensors="np")
     assert np.array_equal(encoded.media[0].pixels, expected["pixel_values"])
     assert encoded.media[0].grid == tuple(expected["image_grid_thw"][0])
+
+
+@pytest.mark.parametrize("patch", [14, 16])
+@pytest.mark.parametrize("size", [(56, 56), (130, 61), (29, 400), (1024, 700), (640, 480), (20, 20)])
+def test_patches_looked_up_in_a_table_equal_the_processor_to_the_bit(size, patch):
+    limits = {"shortest_edge": 56 * 56, "longest_edge": 400 * 400}
+    processor = Qwen2VLImageProcessorPil(patch_size=patch, temporal_patch_size=2, merge_size=2, size=limits, image_std=[0.5, 0.26, 0.3])
+    image = Image.effect_noise(size, 90).convert("RGB")
+    pixels, grid = Patcher(processor).cut(image, limits)
+    expected = processor(images=[image], size=limits, return_tensors="np")
+    assert pixels.dtype == np.float32 and np.array_equal(pixels, expected["pixel_values"])
+    assert grid == tuple(expected["image_grid_thw"][0])
+
+
+def test_a_processor_with_other_steps_does_the_work_itself():
+    processor = Qwen2VLImageProcessorPil(do_normalize=False)
+    pixels, _ = Patcher(processor).cut(
+        Image.effect_noise((84, 56), 90).convert("RGB"), {"shortest_edge": 56 * 56, "longest_edge": 400 * 400}
+    )
+    assert pixels.min() >= 0 and pixels.max() <= 1, "as it is configured: not normalised"
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-vl-7b", "qwen2-vl-7b", "qwen3-vl-8b"])
+def test_positions_of_images_are_those_of_transformers(name, make_config):
+    backbone = build(make_config(backbone=name)).eval().backbone
+    several = question("First <image> then <image>, then text, <image>", media=[picture(84, 56), picture(56, 112), picture(168, 56)])
+    encoded = backbone.encode(several, (0,), LIMITS, None)
+    expected, _ = backbone.model.get_rope_index(
+        torch.from_numpy(encoded.prompt)[None],
+        torch.from_numpy(encoded.types)[None],
+        image_grid_thw=torch.tensor([item.grid for item in encoded.media]),
+    )
+    assert np.array_equal(encoded.positions, expected[:, 0].numpy())
+
+
+@pytest.mark.parametrize("text", ["", "user\n", "It is <|im_end|> and <|image_pad|> \u00e9\u4f60 \n\n x", "word " * 40])
+def test_ids_of_a_text_are_those_of_the_tokenizer(twin, text):
+    chat = twin.backbone.chat
+    expected = twin.backbone.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert chat.text(text) == expected
+    chat.text(text).append(0)
+    assert chat.text(text) == expected, "what is remembered is not handed out to be changed"
 
 
 def test_positions_equal_what_transformers_computes_for_whole_rows(twin):

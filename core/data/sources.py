@@ -31,6 +31,8 @@ from core.errors import DefinitionError, EnvironmentFault, Place
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 
+NEXT_ROW = "mend the row or take it out, then `sweep data check DEFINITION`, which reads all rows"
+
 Key = tuple[str, int, int]
 """A file as it is now: path, size, time of change."""
 
@@ -189,7 +191,7 @@ class FileSource:
                 yield self.reader.read(row, origin)
             except RowError as error:
                 place = Place(str(self.path), number) if self.path.suffix == ".jsonl" else origin
-                raise DefinitionError(f"source {self.name!r}: row {number} is refused: {error}", place=place) from error
+                raise DefinitionError(f"source {self.name!r}: row {number} is refused: {error}", place=place, next=NEXT_ROW) from error
 
     def _key(self) -> Key:
         return file_key(self.path)

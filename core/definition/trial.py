@@ -85,6 +85,12 @@ class BackboneConfig(Section):
     READS: ClassVar[tuple[str, ...]] = ("text", "image", "video")
     """What the backbone can read."""
 
+    MODEL_TYPE: ClassVar[str | None] = None
+    """``model_type`` in the config.json of its checkpoints; ``None``: a launch does not look, and the model itself refuses another."""
+
+    OTHERS: ClassVar[Mapping[str, str]] = {}
+    """For a ``model_type`` that users are likely to bring instead: how to come from it to this one's."""
+
     FILES: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
     """Files of its repository that are read; weights in other formats are not brought from the hub."""
 

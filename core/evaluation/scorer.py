@@ -5,6 +5,7 @@ torch and the model are imported when a trial is scored, not before: baselines a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -102,12 +103,25 @@ def score_trial(
                 sampling=sampling,
             )
             for index, verdicts in zip(part, found, strict=True):
+                _check_finite(loaded, index, verdicts)
                 judged[index] = verdicts
                 if partial is not None:
                     partial.add(index, verdicts)
             if on_progress is not None:
                 on_progress(len(usable) - len(left) + start + len(part), len(usable))
     return _table(loaded, judged, scorer, key, _token_counter(getattr(model, "backbone", model)))
+
+
+def _check_finite(loaded: LoadedBenchmark, index: int, verdicts: Sequence[Judgement]) -> None:
+    """Refuse the first score that is no number, with the row that it is of: those of the other rows would be none either."""
+    wrong = [score for verdict in verdicts for score in verdict.scores if score is not None and not math.isfinite(score)]
+    if wrong:
+        example = loaded.examples[index]
+        raise TrialFailed(
+            "nan_loss",
+            f"benchmark {loaded.name}: {example.origin or example.id}: a score is {wrong[0]}: the weights hold values that are no "
+            "numbers, or the precision is too low; train again with a lower optim.lr, or with train.dtype: fp32",
+        )
 
 
 def _weights(folder: Path) -> str:

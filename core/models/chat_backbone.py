@@ -130,7 +130,12 @@ class ChatBackbone(Backbone):
                 model, info = cls.model_class._from_config(shape, attn_implementation=attention, dtype=torch.float32), {}
             backbone = cls(model, tokenizer, processor, twin=twin)
         except (OSError, ValueError, RuntimeError) as error:
-            raise EnvironmentFault(f"the model folder cannot be loaded: {error}", found=str(folder)) from error
+            raise EnvironmentFault(
+                f"the model folder cannot be loaded: {error}",
+                found=str(folder),
+                allowed=f"a complete {cls.dialect.family} checkpoint with its own tokenizer and preprocessor files",
+                next="bring the folder again from where the weights are published",
+            ) from error
         lost = sorted([*info.get("missing_keys", ()), *map(str, info.get("mismatched_keys", ()))])
         if lost:
             raise EnvironmentFault(
@@ -393,7 +398,11 @@ class ChatBackbone(Backbone):
 def refuse_length(example: PreferenceExample, error: Exception, response: int, limit: int) -> TrialFailed:
     """The failure for an example whose response and media do not fit: a response is never cut."""
     origin = example.origin or example.id
-    return TrialFailed("data_error", f"{origin}: does not fit into max_length {limit}: a response has {response} tokens; {error}")
+    return TrialFailed(
+        "data_error",
+        f"{origin}: does not fit into max_length {limit}: a response has {response} tokens; {error}. "
+        "A response is never cut: raise train.max_length, or take the row out",
+    )
 
 
 def read_language_weight(folder: Path) -> Tensor:

@@ -161,6 +161,7 @@ class Qwen25VLConfig(BackboneConfig):
 
     HUB: ClassVar = {f"qwen2.5-vl-{size}": f"Qwen/Qwen2.5-VL-{size.upper()}-Instruct" for size in ("3b", "7b", "32b", "72b")}
     SIZES: ClassVar = sizes.QWEN25_VL
+    MODEL_TYPE: ClassVar = "qwen2_5_vl"
 
     name: Literal["qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen2.5-vl-32b", "qwen2.5-vl-72b"] = identity(doc="the member of the family")
 
@@ -170,6 +171,7 @@ class Qwen2VLConfig(BackboneConfig):
 
     HUB: ClassVar = {f"qwen2-vl-{size}": f"Qwen/Qwen2-VL-{size.upper()}-Instruct" for size in ("2b", "7b")}
     SIZES: ClassVar = sizes.QWEN2_VL
+    MODEL_TYPE: ClassVar = "qwen2_vl"
 
     name: Literal["qwen2-vl-2b", "qwen2-vl-7b"] = identity(doc="the member of the family")
 
@@ -179,6 +181,7 @@ class Qwen3VLConfig(BackboneConfig):
 
     HUB: ClassVar = {f"qwen3-vl-{size}": f"Qwen/Qwen3-VL-{size.upper()}-Instruct" for size in ("2b", "4b", "8b", "32b")}
     SIZES: ClassVar = sizes.QWEN3_VL
+    MODEL_TYPE: ClassVar = "qwen3_vl"
 
     name: Literal["qwen3-vl-2b", "qwen3-vl-4b", "qwen3-vl-8b", "qwen3-vl-32b"] = identity(doc="the member of the family")
 
@@ -191,6 +194,10 @@ class InternVLConfig(BackboneConfig):
 
     HUB: ClassVar = {f"internvl3-{size}": f"OpenGVLab/InternVL3-{size.upper()}-hf" for size in ("1b", "2b", "8b")}
     SIZES: ClassVar = sizes.INTERNVL
+    MODEL_TYPE: ClassVar = "internvl"
+    OTHERS: ClassVar = {
+        "internvl_chat": "take the repository of the same name with -hf at its end, or convert with convert_internvl_weights_to_hf.py"
+    }
 
     name: Literal["internvl2-8b", "internvl3-1b", "internvl3-2b", "internvl3-8b"] = identity(doc="the member of the family")
 

@@ -23,6 +23,7 @@ from core.data.media import MediaError, load_frames, load_image
 from core.models.backbone import Batch, Limits, Part, Patches, counted_for_nothing
 from core.models.chat import TURNS, Dialect
 from core.models.chat_backbone import ChatBackbone
+from core.models.config import InternVLConfig as InternVLFamily
 from core.models.twin import MAX_PIXELS, VISION_WIDTH, text_shape
 
 WIDTHS = {"internvl2-8b": 80, "internvl3-1b": 32, "internvl3-2b": 48, "internvl3-8b": 64}
@@ -47,9 +48,7 @@ class InternVL(ChatBackbone):
     dialect = Dialect("InternVL", None, {**TURNS, "image_start": "<img>", "image_end": "</img>", "image_pad": "<IMG_CONTEXT>"})
     model_class = InternVLModel
     processor_class = GotOcr2ImageProcessorPil
-    other_architecture: ClassVar = {
-        "internvl_chat": "take the repository of the same name with -hf at its end, or convert with convert_internvl_weights_to_hf.py"
-    }
+    other_architecture: ClassVar = InternVLFamily.OTHERS
 
     def __init__(self, model: Any, tokenizer: Any, processor: Any, *, twin: bool) -> None:
         super().__init__(model, tokenizer, processor, twin=twin)

@@ -79,6 +79,7 @@ def available(config: TrialConfig) -> None:
     if isinstance(config.backbone, ExternalConfig):  # its own files are its adapter's to judge
         check_trust(config.backbone)
         return
+    check_architecture(folder, config.backbone)
     lost = missing_shards(folder, processor="image" in config.backbone.READS)
     if lost:
         raise EnvironmentFault(
@@ -86,6 +87,25 @@ def available(config: TrialConfig) -> None:
             found=f"{folder} without {', '.join(lost[:3])}",
             allowed="a complete copy of the model",
             next=_bring(config.backbone),
+        )
+
+
+def check_architecture(folder: Path, config: BackboneConfig) -> None:
+    """Refuse a folder whose config.json names another architecture; what else is wrong with it shows when it is loaded.
+
+    Raises:
+        EnvironmentFault: it does.
+    """
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return
+    if config.MODEL_TYPE is not None and found not in (None, config.MODEL_TYPE):
+        raise EnvironmentFault(
+            f"the weights of {config.name} are of another architecture",
+            found=f"model_type {found} in {folder / 'config.json'}",
+            allowed=f"model_type {config.MODEL_TYPE}",
+            next=config.OTHERS.get(found, "name the backbone that this checkpoint belongs to: sweep keys backbone"),
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from core.errors import UsageError, nearest
+from core.errors import IntegrityError, TrialFailed, UsageError, nearest
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
@@ -231,7 +231,10 @@ def _scored(weights: Path, own: TrialConfig, config: dict[str, Any], scorer: str
         raise UsageError(
             "a rehearsal's trial is scored on the generated stand-in of a benchmark", found=config["data"], next="leave --data out"
         )
-    return score_trial(
-        weights, own, config, scorer=scorer, device="cuda" if gpus_here() else "cpu", threads=cores_here(),
-        on_progress=lambda done, total: hint(f"scored {done}/{total}"), unfinished=unfinished,
-    )  # fmt: skip
+    try:
+        return score_trial(
+            weights, own, config, scorer=scorer, device="cuda" if gpus_here() else "cpu", threads=cores_here(),
+            on_progress=lambda done, total: hint(f"scored {done}/{total}"), unfinished=unfinished,
+        )  # fmt: skip
+    except TrialFailed as error:
+        raise IntegrityError(f"the scoring failed ({error.cause}): {error.message}", found=str(weights)) from error

@@ -301,3 +301,9 @@ def test_a_batch_without_media_can_make_the_calls_of_one_with_media(member):
         model.zero_grad()
         model(shown).rewards.sum().backward()
         assert reached == [value.grad is not None for value in seeing]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_launch_looks_for_in_a_checkpoint_is_what_the_model_reads(name):
+    component = registry.get("backbone", name)
+    assert component.config.MODEL_TYPE in (None, component.load().model_class.config_class.model_type)

@@ -126,14 +126,14 @@ class _Ended:
 
 
 def costs(plan: Plan, workspace: Workspace | None, at_once: int) -> Costs | None:
-    """The costs of what a launch would run; ``None`` where that is nothing, or a search that has not begun to ask.
+    """The costs of what a launch would train; ``None`` where that is nothing, or a search that has not begun to ask.
 
     Args:
         plan: of the launch.
         workspace: whose trials have a pace; ``None`` where there is none yet.
         at_once: trials that run at once, at least 1.
     """
-    run = [planned for planned, action in plan.trials if will_run(planned, action)]
+    run = [planned for planned, action in plan.trials if will_run(planned, action) and planned.config["task"] != "external"]
     if not run:
         return None
     ended = _ended(plan, workspace)

@@ -269,6 +269,12 @@ def not_applicable(trials: Iterable[PlannedTrial]) -> list[str]:
     return [f"{benchmark} is n/a for some cells: {reason}" for (_, benchmark), reason in why.items()]
 
 
+def untrained(trials: Iterable[PlannedTrial]) -> list[str]:
+    """A sentence on the public models among the trials: they cost no training."""
+    names = dict.fromkeys(planned.config["backbone"]["name"] for planned in trials if planned.config["task"] == "external")
+    return [f"scored as they are, without a step of training: {', '.join(names)}"] if names else []
+
+
 def _elsewhere(planned: PlannedTrial) -> bool:
     """Whether the trial's texts come from an endpoint, so that no weights are needed here."""
     return planned.config["task"] == "annotate" and (planned.config.get("annotate") or {}).get("model") is not None
@@ -363,6 +369,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
     """The documented shape of ``sweep plan --json``."""
     from sweeps import search_words
 
+    trials = [planned for planned, _ in plan.trials]
     return {
         "schema": 1,
         "sweep": name,
@@ -388,7 +395,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "search": None if plan.search is None else search_words.plan_json(plan.definition, plan.search),
         "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
         "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],
-        "notices": [*plan.definition.notices, *not_applicable(planned for planned, _ in plan.trials)],
+        "notices": [*plan.definition.notices, *untrained(trials), *not_applicable(trials)],
         "warnings": list(plan.definition.warnings),
         "canaries": [planned.id for planned in canaries(plan)],
         "missing": [one_line(fault) for fault in plan.missing],

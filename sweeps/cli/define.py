@@ -135,7 +135,7 @@ def plan(
         print_json(planning.as_json(result, loaded.name) | {"cost": costs.as_json(cost), "jobs": [found.as_json() for found in jobs]})
         return 0
     trials = [planned for planned, _ in result.trials]
-    for line in [*planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
+    for line in [*planning.untrained(trials), *planning.not_applicable(trials), *planning.real_rows(loaded, trials)]:
         hint(line)
     shown = result.trials if all else result.trials[:LISTED]
     varied = list(dict.fromkeys(path for planned, _ in result.trials for path in planned.cell))

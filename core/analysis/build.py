@@ -74,7 +74,7 @@ def build_report(
     notes += untried
     notes += [found[metric] for found in (few, untested) for metric in columns if metric in found]
     rows += [_baseline_row(baseline) for baseline in baselines]
-    rows += [_reported_row(entry) for entry in reported if entry.model is not None]
+    rows += _reported_rows(reported)
     axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
     notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
     about = _ablated(rows, columns, objective)
@@ -208,6 +208,22 @@ def _baseline_row(baseline: BaselineOutcome) -> Row:
         if number is not None
     }
     return Row("baseline", baseline.name, None, 1, 1, metrics)
+
+
+def _reported_rows(reported: Sequence[ReportedRow]) -> list[Row]:
+    """A row for each model that only papers know, with what all tables print of it; a number that a later table prints again, and
+    that could differ, has a row of its own."""
+    found: list[Row] = []
+    for entry in reported:
+        if entry.model is None:
+            continue
+        row = _reported_row(entry)
+        free = [at for at, known in enumerate(found) if known.name == row.name and not known.metrics.keys() & row.metrics.keys()]
+        if free:
+            found[free[0]] = replace(found[free[0]], metrics={**found[free[0]].metrics, **row.metrics})
+        else:
+            found.append(row)
+    return found
 
 
 def _reported_row(row: ReportedRow) -> Row:

@@ -151,6 +151,17 @@ def test_an_empty_group_stays_empty():
     assert value(report, metric="vl_rewardbench/macro/official").values == ()
 
 
+def test_what_several_tables_print_of_an_outside_model_stands_in_one_row():
+    rows = [
+        ReportedRow("Table 1", {VL: ReportedValue(65.8)}, model="GPT-4o"),
+        ReportedRow("Table 2", {"mm/acc": ReportedValue(58.2)}, model="GPT-4o"),
+        ReportedRow("another paper", {VL: ReportedValue(62.4)}, model="GPT-4o"),
+    ]
+    first, second = build([trial(1, 70.0)], reported=rows).rows[1:]
+    assert {name: found.reported for name, found in first.metrics.items()} == {VL: 65.8, "mm/acc": 58.2}
+    assert {name: found.reported for name, found in second.metrics.items()} == {VL: 62.4}
+
+
 def test_outside_models_are_rows_of_their_own():
     row = ReportedRow("a paper", {VL: ReportedValue(65.8), "mm/acc": ReportedValue(None)}, model="GPT-4o")
     report = build([trial(1, 70.0)], reported=[row])

@@ -26,9 +26,9 @@ from pydantic import BaseModel
 
 from core.errors import DefinitionError, Place, SweepError, UsageError, nearest
 
-KINDS = ("source", "backbone", "paradigm", "head", "loss", "benchmark", "baseline")
+KINDS = ("source", "backbone", "paradigm", "head", "loss", "benchmark", "baseline", "ensemble_rule")
 
-BUILTIN = ("core.data.config", "core.models.config", "core.training.config", "core.evaluation.config")
+BUILTIN = ("core.data.config", "core.models.config", "core.training.config", "core.evaluation.config", "core.evaluation.ensembles.config")
 """Light modules (no torch) whose import registers the components that ship with the project."""
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from core import registry
 from core.analysis.compare import Side, values_of
-from core.analysis.ensembles import EnsembleOutcome, Part, Wanted, assemble
+from core.analysis.ensembles import EnsembleOutcome, Part, ReadTable, Wanted, assemble
 from core.analysis.outcomes import ScoringOutcome, TrialOutcome
 from core.control.read import Reader
 from core.definition import SweepDefinition, find, read_ensembles
@@ -35,6 +35,9 @@ from sweeps.wiring import search_path
 
 HAVE_RESULTS = ("completed", "reused", "stale")
 """States of trials, and actions of a plan, that mean a published result."""
+
+KEPT = 64
+"""Score tables that are kept while the rows of ensembles are made."""
 
 State = Callable[[PlannedTrial], str]
 """What has become of a trial, in a word."""
@@ -201,8 +204,15 @@ class Derived:
             unreadable={name: reason for name, reason in why.items() if reason is not None},
         )  # fmt: skip
 
-    def _read(self, trial: str, key: str) -> ScoreTable:
-        return ScoreTable.read(self.workspace.trial(trial).scoring(key).table)
+    @cached_property
+    def _read(self) -> ReadTable:
+        """Reads score tables, and keeps the last ones: the rules of an ensemble read the same."""
+
+        @lru_cache(maxsize=KEPT)
+        def read(trial: str, key: str) -> ScoreTable:
+            return ScoreTable.read(self.workspace.trial(trial).scoring(key).table)
+
+        return read
 
 
 def _ranked(parts: Sequence[Part], metric: str, mode: str) -> list[Part]:

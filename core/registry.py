@@ -26,12 +26,15 @@ from pydantic import BaseModel
 
 from core.errors import DefinitionError, Place, SweepError, UsageError, nearest
 
-KINDS = ("source", "backbone", "external", "paradigm", "head", "loss", "benchmark", "baseline")
+KINDS = ("source", "backbone", "external", "paradigm", "head", "loss", "benchmark", "baseline", "ensemble_rule")
 
 STANDS_IN = {"backbone": "external"}
 """Kinds whose place a component of another kind may take: a public reward model stands where a backbone does."""
 
-BUILTIN = ("core.data.config", "core.models.config", "core.models.external.config", "core.training.config", "core.evaluation.config")
+BUILTIN = (
+    "core.data.config", "core.models.config", "core.models.external.config", "core.training.config", "core.evaluation.config",
+    "core.evaluation.ensembles.config",
+)  # fmt: skip
 """Light modules (no torch) whose import registers the components that ship with the project."""
 
 

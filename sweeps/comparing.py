@@ -1,4 +1,4 @@
-"""From what a user names to two sides that can be compared: a sweep, a cell of a sweep, or a trial.
+"""From what a user names to two sides that can be compared: a sweep, a cell or an ensemble of a sweep, or a trial.
 
 ::
 
@@ -6,20 +6,23 @@
     head_ablation:head.layers=2,head.activation=silu     one cell; a path may be given by its last parts (layers=2)
     head_ablation@2:layers=2,activation=silu             of an older revision
     :layers=2,activation=tanh                            as B: another cell of A's sweep
+    head_ablation:ensemble=best3/mean                    a row of one of its ensembles; the rule may be left out where there is one
     3f2a9c                                               a trial, by the first digits of its id
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from core.analysis.build import default_columns
 from core.analysis.compare import Comparison, Side, adjust, compare, values_of
+from core.analysis.ensembles import EnsembleOutcome
 from core.analysis.outcomes import ScoringOutcome, TrialOutcome
+from core.definition.claims import ENSEMBLE
 from core.definition.plan import cell_name
 from core.errors import UsageError, nearest
 from core.workspace.files import MANIFEST, read_json
@@ -54,11 +57,12 @@ def compare_named(workspace: Workspace, a: str, b: str, patterns: Sequence[str],
     """
     if b.startswith(":"):
         b = a.partition(":")[0] + b
-    left, right = sides_of(workspace, a), sides_of(workspace, b)
+    (left, of_a), (right, of_b) = _found(workspace, a), _found(workspace, b)
     pairs, only_a, only_b = _matched(a, b, left, right)
     trials = {trial.id: trial for pair in pairs for side in pair for trial in side.trials}
     metrics = _metrics(trials.values(), patterns)
-    credits, unread = read_credits(workspace, trials.values(), progress)
+    used = [one for one in (*of_a, *of_b) if any(trial.id in trials for trial in one.trials)]
+    credits, unread = read_credits(workspace, trials.values(), used, progress)
     made = adjust([one for x, y in pairs for one in compare(x, y, metrics, credits)])
     return Compared([replace(one, notes=(*one.notes, *unread)) for one in made], only_a, only_b)
 
@@ -78,36 +82,56 @@ def _matched(a: str, b: str, left: Mapping[str, Side], right: Mapping[str, Side]
     return pairs, [name for name in left if name not in right], [name for name in right if name not in left]
 
 
-def _written(sweep: str, cells: Mapping[str, Side]) -> list[str]:
-    return [f"{sweep}:{name.replace(' ', ',')}" for name in cells]
+def _written(sweep: str, cells: Iterable[str]) -> list[str]:
+    return [_name(sweep, cell) for cell in cells]
 
 
 def sides_of(workspace: Workspace, name: str) -> dict[str, Side]:
-    """The cells that a name stands for, by their own names.
+    """The cells and ensembles that a name stands for, by their own names.
 
     Raises:
         UsageError: it stands for nothing, or for several cells where one is meant.
     """
+    return _found(workspace, name)[0]
+
+
+def _found(workspace: Workspace, name: str) -> tuple[dict[str, Side], Sequence[EnsembleOutcome]]:
+    """The sides, and the ensembles of the sweep that they are of."""
     sweep, colon, conditions = name.partition(":")
     known = {found.id for found in workspace.sweeps()}
     if not colon and ID.fullmatch(name.lower()) and name not in known and f"{name}-rehearsal" not in known:
         side = _trial(workspace, name.lower())
-        return {side.name: side}
+        return {side.name: side}, ()
     revision = resolve(workspace, sweep)
+    found = study(workspace, revision)
+    ensembles = found.derived.outcomes
     cells: dict[str, list[TrialOutcome]] = {}
-    for trial in study(workspace, revision).trials:
+    for trial in (*found.trials, *(trial for one in ensembles for trial in one.trials)):
         cells.setdefault(cell_name(trial.cell), []).append(trial)
     if colon:
-        wanted = _conditions(name, conditions, [trials[0].cell for trials in cells.values()])
-        found = {cell: trials for cell, trials in cells.items() if _meets(trials[0].cell, wanted)}
-        if len(found) != 1:
+        chosen = _chosen(name, conditions, cells, [one.name for one in ensembles])
+        if len(chosen) != 1:
             raise UsageError(
-                "no such cell" if not found else f"{len(found)} cells are like this, and one is compared", found=name,
-                allowed=[f"{sweep}:{cell.replace(' ', ',')}" for cell in found or cells], next=f"sweep report {sweep}",
+                "no such cell" if not chosen else f"{len(chosen)} cells are like this, and one is compared", found=name,
+                allowed=_written(sweep, chosen or cells), next=f"sweep report {sweep}",
             )  # fmt: skip
-        cells = found
+        cells = {cell: cells[cell] for cell in chosen}
     prefix = f"{revision.sweep.id}@{revision.number}"
-    return {cell: Side(f"{prefix}:{cell.replace(' ', ',')}", revision.rehearsal, trials) for cell, trials in cells.items()}
+    return {cell: Side(_name(prefix, cell), revision.rehearsal, trials) for cell, trials in cells.items()}, ensembles
+
+
+def _name(sweep: str, cell: str) -> str:
+    return f"{sweep}:{cell if cell.startswith(f'{ENSEMBLE}=') else cell.replace(' ', ',')}"
+
+
+def _chosen(name: str, conditions: str, cells: Mapping[str, Sequence[TrialOutcome]], ensembles: Sequence[str]) -> list[str]:
+    """The names of the cells that meet the conditions, or of the ensemble's row."""
+    path, _, wanted = conditions.partition("=")
+    if path == ENSEMBLE and ensembles:
+        return [f"{ENSEMBLE}={row}" for row in ensembles if wanted in (row, row.rpartition("/")[0])]
+    trained = {cell: trials[0].cell for cell, trials in cells.items() if ENSEMBLE not in trials[0].cell}
+    found = _conditions(name, conditions, list(trained.values()))
+    return [cell for cell, coordinates in trained.items() if _meets(coordinates, found)]
 
 
 def _conditions(name: str, text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -7,13 +7,13 @@ that dies anywhere is continued by the next one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from core.control import canary as canaries
-from core.definition import SweepDefinition, reported_for, reported_models, resolve_claims
+from core.definition import SweepDefinition, read_ensembles, reported_for, reported_others, resolve_claims
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import fingerprints
@@ -102,6 +102,7 @@ def prepare(
         "source": source, "overrides": list(overrides), "description": definition.description,
         "objective": definition.objective.model_dump(mode="json"),
         "reported": reported(definition, cells), "claims": resolve_claims(definition, cells),
+        "ensembles": [ensemble.to_json() for ensemble in read_ensembles(definition)],
         "failures": definition.failures.model_dump(mode="json", exclude_unset=True),
         "gates": {name: gate.model_dump(mode="json") for name, gate in definition.gates.items()},
     }  # fmt: skip
@@ -163,10 +164,10 @@ def reported(definition: SweepDefinition, planned: Sequence[PlannedTrial]) -> li
     rows: list[dict[str, Any]] = []
     cells = {cell_name(trial.cell): trial for trial in planned}
     found = reported_for(definition, cells.values())
-    named: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    named: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = [
         ({"cell": dict(trial.cell)}, found[trial.id]) for trial in cells.values() if trial.id in found
     ]
-    named += [({"model": name}, values) for name, values in reported_models(definition).items()]
+    named += reported_others(definition)
     for subject, metrics in named:
         for source in dict.fromkeys(value["source"] for value in metrics.values()):
             values = {name: value for name, value in metrics.items() if value["source"] == source}

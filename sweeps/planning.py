@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from core import registry
 from core.control.canary import wanted
 from core.control.decide import TrialStatus
-from core.definition import SweepDefinition, expand, find, load, searched
+from core.definition import SweepDefinition, expand, find, load, read_ensembles, searched
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, IntegrityError, SweepError, UsageError
@@ -61,6 +61,7 @@ class Plan:
     shapes: Mapping[Shape, int]
     missing: Sequence[EnvironmentFault] = field(default_factory=tuple)
     search: SearchPlan | None = None
+    workspace: Workspace | None = None
 
 
 def canaries(plan: Plan) -> list[PlannedTrial]:
@@ -172,7 +173,14 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
     """The plan of a definition against a workspace; what is missing is listed, not raised.
 
     ``elsewhere``: the trials run on a cluster, so this machine's GPUs do not matter.
+
+    Raises:
+        DefinitionError: a member of an ensemble is in a sweep that is nowhere.
     """
+    if definition.ensembles:
+        from sweeps.ensembles import require_sweeps
+
+        require_sweeps(definition, workspace)
     if definition.search is not None:
         return _make_search(definition, workspace, elsewhere=elsewhere)
     expansion = expand(definition)
@@ -181,7 +189,15 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
     trials = [(planned, existing.with_needs(planned, action)) for planned, action in found]
     actions = Counter[str](action for planned, action in trials if planned.stage is None)
     shapes = Counter(planned.shape for planned, _ in trials)
-    return Plan(definition, _counts(expansion.counts, actions), trials, shapes, tuple(missing(definition, trials, elsewhere=elsewhere)))
+    return Plan(
+        definition,
+        _counts(expansion.counts, actions),
+        trials,
+        shapes,
+        tuple(missing(definition, trials, elsewhere=elsewhere)),
+        None,
+        workspace,
+    )
 
 
 def _make_search(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere: bool) -> Plan:
@@ -208,7 +224,8 @@ def _make_search(definition: SweepDefinition, workspace: Workspace | None, *, el
     shapes = Counter(planned.shape for planned in probes[:1] for _ in range(len(trials) + more))
     lacking = missing(definition, [*trials, *((probe, "new") for probe in probes)], elsewhere=elsewhere)
     warm = warm_start(definition, workspace)
-    return Plan(definition, _counts(counts, actions), trials, shapes, tuple(lacking), SearchPlan(names, asked, probes, replicas, warm))
+    searched_for = SearchPlan(names, asked, probes, replicas, warm)
+    return Plan(definition, _counts(counts, actions), trials, shapes, tuple(lacking), searched_for, workspace)
 
 
 def missing(
@@ -393,6 +410,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
             for group in memory(plan)
         ],
         "search": None if plan.search is None else search_words.plan_json(plan.definition, plan.search),
+        "ensembles": ensembles(plan),
         "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
         "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],
         "notices": [*plan.definition.notices, *untrained(trials), *not_applicable(trials)],
@@ -400,6 +418,17 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
         "canaries": [planned.id for planned in canaries(plan)],
         "missing": [one_line(fault) for fault in plan.missing],
     }
+
+
+def ensembles(plan: Plan) -> list[dict[str, Any]]:
+    """The ensembles of a plan with their members, as JSON: what a launch would train of them, and what it waits for."""
+    if not plan.definition.ensembles:
+        return []
+    from sweeps.ensembles import Plans, as_json
+
+    actions = {planned.id: action for planned, action in plan.trials}
+    plans = Plans([planned for planned, _ in plan.trials], plan.workspace, plan.definition.rehearsal is not None)
+    return as_json(read_ensembles(plan.definition), plans, lambda planned: actions[planned.id])
 
 
 def cost(planned: PlannedTrial) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from core.analysis import Report, build_report
+from core.analysis.ensembles import EnsembleOutcome
 from core.analysis.gates import Gate
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.verdicts import Claim
@@ -26,6 +27,7 @@ from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
 from dashboards.mlflow.links import links as run_links
 from sweeps import wiring
+from sweeps.ensembles import Derived
 from sweeps.planning import Existing, flags_of
 from sweeps.search_words import report_notes
 from sweeps.watching import mirror_once
@@ -35,11 +37,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Study:
-    """What is known of a revision of a sweep: the outcomes of its trials and baselines."""
+    """What is known of a revision of a sweep: the outcomes of its trials and baselines, and of the ensembles that are made of them."""
 
     revision: Revision
     trials: Sequence[TrialOutcome]
     baselines: Sequence[BaselineOutcome]
+    derived: Derived
     search: SearchState | None = None
 
 
@@ -84,7 +87,8 @@ def study(workspace: Workspace, revision: Revision) -> Study:
     by_name: dict[str, list[ScoringOutcome]] = {name: [] for name, _ in reader.baselines}
     for score in baselines:
         by_name.setdefault(score.owner, []).append(_scoring(score))
-    return Study(revision, trials, [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()], state.search)
+    baseline_outcomes = [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()]
+    return Study(revision, trials, baseline_outcomes, Derived(workspace, revision, trials), state.search)
 
 
 def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, progress: Progress | None = None) -> Report:
@@ -93,11 +97,13 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
     Args:
         workspace: the workspace.
         revision: of the sweep.
-        examples: whether the score tables are read: without them the table takes the index alone, and has no statistics by example.
+        examples: whether the score tables are read: without them the table takes the index alone (and for ensembles the tables of their
+            members), and has no statistics by example.
         progress: told what is being done, how much of it is done, and of how much.
     """
     found = study(workspace, revision)
-    credits, unread = read_credits(workspace, found.trials, progress) if examples else ([], [])
+    ensembles = found.derived.outcomes
+    credits, unread = read_credits(workspace, found.trials, ensembles, progress) if examples else ([], [])
     report = build_report(
         revision.sweep.id,
         found.trials,
@@ -107,23 +113,32 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
         published=published_revisions(),
         objective=revision.meta["objective"]["metric"],
         credits=credits,
+        ensembles=ensembles,
         gates={name: Gate(**gate) for name, gate in revision.meta.get("gates", {}).items()},
         claims=[Claim.from_json(claim) for claim in revision.meta.get("claims", [])],
         progress=None if progress is None else partial(progress, "intervals over examples"),
     )
     told = report_notes(found.search) if found.search is not None else []
-    return replace(report, notes=(*told, *report.notes, *unread)) if unread or told else report
+    return replace(report, notes=(*told, *report.notes, *found.derived.notes, *unread))
 
 
-def read_credits(workspace: Workspace, trials: Iterable[TrialOutcome], progress: Progress | None = None) -> tuple[list[Credits], list[str]]:
-    """The credits of all score tables of trials, and a sentence on each table that could not be used."""
-    wanted = [(trial.id, scoring.key) for trial in trials for scoring in trial.scorings if scoring.key is not None]
+def read_credits(
+    workspace: Workspace,
+    trials: Iterable[TrialOutcome],
+    ensembles: Sequence[EnsembleOutcome] = (),
+    progress: Progress | None = None,
+) -> tuple[list[Credits], list[str]]:
+    """The credits of all score tables of trials, and of ensembles with their members; and a sentence on each that could not be used."""
+    members = [member for one in ensembles for part in one.members for member in part.trials]
+    everything = {trial.id: trial for trial in (*trials, *members, *(trial for one in ensembles for trial in one.trials))}
+    wanted = [(trial.id, scoring.key) for trial in everything.values() for scoring in trial.scorings if scoring.key is not None]
+    made = {key: table for one in ensembles for key, table in one.tables.items()}
     unread: list[str] = []
 
     def tables() -> Iterator[tuple[str, ScoreTable]]:
         for number, (id, key) in enumerate(wanted, start=1):
             try:
-                table = ScoreTable.read(workspace.trial(id).scoring(key).table)
+                table = made.get((id, key)) or ScoreTable.read(workspace.trial(id).scoring(key).table)
             except IntegrityError as error:
                 unread.append(f"No statistics by example for trial {id[:10]}: {error.message}: {error.place}.")
                 continue
@@ -162,7 +177,7 @@ def _example_seconds(trial: TrialStatus, scores: Sequence[Score]) -> float | Non
 def _reported(row: Mapping[str, Any]) -> ReportedRow:
     values = {name: ReportedValue(v["value"], v["comparable"], v["note"]) for name, v in row["values"].items()}
     about = next((v["about"] for v in row["values"].values()), None)
-    return ReportedRow(row["source"], values, row.get("cell"), row.get("model"), about)
+    return ReportedRow(row["source"], values, row.get("cell"), row.get("model"), about, row.get("ensemble"))
 
 
 def _scoring(score: Score) -> ScoringOutcome:

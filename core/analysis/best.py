@@ -20,7 +20,7 @@ from core.analysis.report import Best, Row, Value
 from core.evaluation.credits import Credits
 
 Cells = Mapping[str, Sequence[TrialOutcome]]
-"""The replicates of each row of kind ``cell``, by its name."""
+"""The replicates of each row, by its name."""
 
 
 def over_examples(
@@ -31,7 +31,7 @@ def over_examples(
     single: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for metric, value in row.metrics.items():
-            if row.kind == "cell" and len(value.values) == 1 and value.mean is not None:
+            if row.kind in ("cell", "ensemble") and len(value.values) == 1 and value.mean is not None:
                 single.setdefault(metric, []).append(index)
     found: dict[tuple[int, str], Interval] = {}
     notes: dict[str, str] = {}
@@ -76,7 +76,7 @@ def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> 
             continue  # equal means: nobody is better
         rivals = [row.name for index, row in enumerate(rows) if index != indices[0] and _has_mean(row, metric)]
         try:
-            tested[indices[0], metric] = _beats_all(rows[indices[0]].name, rivals, metric, cells, books)
+            tested[indices[0], metric] = beats_all(rows[indices[0]].name, rivals, metric, cells, books)
         except TooFew as few:
             untested[metric] = f"Not tested on {metric}: {few}."
     marked = [
@@ -86,8 +86,12 @@ def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> 
     return marked, untested
 
 
-def _beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books) -> Best:
-    """The test against the rival that is hardest to tell from the leader."""
+def beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books) -> Best:
+    """The test against the rival that is hardest to tell from the leader.
+
+    Raises:
+        TooFew: a rival has no seed in common, or too little to know the error from.
+    """
     mine = _by_seed(cells[leader], metric)
     worst: Best | None = None
     for rival in rivals:

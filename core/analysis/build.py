@@ -16,6 +16,7 @@ from statistics import stdev
 from core.analysis.ablation import ablate
 from core.analysis.best import over_examples, rate_best
 from core.analysis.claims import judge
+from core.analysis.ensembles import EnsembleOutcome, finished, rate, with_disagreement
 from core.analysis.gates import Gate, mark
 from core.analysis.intervals import Progress, t_interval
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
@@ -41,6 +42,7 @@ def build_report(
     credits: Sequence[Credits] = (),
     claims: Sequence[Claim] = (),
     gates: Mapping[str, Gate] | None = None,
+    ensembles: Sequence[EnsembleOutcome] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The table of a sweep.
@@ -53,9 +55,10 @@ def build_report(
         reported: what papers printed.
         published: revision of each benchmark that published numbers refer to, where a value does not say it itself.
         objective: the metric that the study selects by.
-        credits: of the trials' score tables, by trial id: intervals and tests by example follow from them.
+        credits: of the score tables of trials and ensembles, by trial id: intervals and tests by example follow from them.
         claims: what the study is meant to show.
         gates: bounds beyond which a cell is not to be promoted.
+        ensembles: derived rows, as far as they have come.
         progress: told how many values have got their interval over examples.
     """
     cells: dict[str, list[TrialOutcome]] = {}
@@ -64,13 +67,16 @@ def build_report(
     found = {name: [row for row in reported if row.cell == replicates[0].cell] for name, replicates in cells.items()}
     match = _Comparison(rehearsal, published or {})
     rows = [_cell_row(name, replicates, found[name], match) for name, replicates in cells.items()]
-    metrics = _ordered_metrics(rows, reported, baselines)
+    derived = [_ensemble_row(one, reported, match) for one in ensembles]
+    metrics = _ordered_metrics([*rows, *derived], reported, baselines)
     rows, notes = _mark_best(rows, metrics)
     columns = default_columns(metrics, reported)
     rows, few = over_examples(rows, cells, credits, progress)
     rows, untested = rate_best(rows, cells, credits)
-    sanity = inspect(cells, credits)
-    rows, untried = mark(rows, gates or {}, sanity)
+    derived, single = rate(derived, ensembles, credits, progress)
+    few = {**single, **few}
+    sanity = with_disagreement(inspect({**cells, **{one.name: one.trials for one in ensembles}}, credits), ensembles, credits)
+    rows, untried = mark([*rows, *derived], gates or {}, sanity)
     notes += untried
     notes += [found[metric] for found in (few, untested) for metric in columns if metric in found]
     rows += [_baseline_row(baseline) for baseline in baselines]
@@ -79,7 +85,7 @@ def build_report(
     notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
     about = _ablated(rows, columns, objective)
     ablation = None if about is None else ablate(about, rows, cells, rehearsal=rehearsal, credits=credits)
-    verdicts = judge(claims, trials, rehearsal=rehearsal, credits=credits)
+    verdicts = judge(claims, [*trials, *(trial for one in ensembles for trial in one.trials)], rehearsal=rehearsal, credits=credits)
     return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity), ablation))
 
 
@@ -145,6 +151,11 @@ def _cell_row(name: str, trials: Sequence[TrialOutcome], reported: Sequence[Repo
         flags["partial"] = None
     n = max((len(value.values) for value in metrics.values()), default=0)
     return Row("cell", name, dict(trials[0].cell), n, len(trials), metrics, _missing(trials, metrics), tuple(flags))
+
+
+def _ensemble_row(outcome: EnsembleOutcome, reported: Sequence[ReportedRow], comparison: _Comparison) -> Row:
+    printed = [row for row in reported if row.ensemble == outcome.name]
+    return finished(_cell_row(outcome.name, outcome.trials, printed, comparison), outcome)
 
 
 def _values(trial: TrialOutcome) -> Iterable[tuple[str, float | None, ScoringOutcome | None]]:

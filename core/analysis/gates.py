@@ -1,4 +1,4 @@
-"""Gates: bounds beyond which a cell is not to be promoted, whatever its accuracy (pure, no I/O)."""
+"""Gates: bounds beyond which a cell or an ensemble is not to be promoted, whatever its accuracy (pure, no I/O)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def mark(rows: Sequence[Row], gates: Mapping[str, Gate], sanity: Sequence[Sanity
     out = []
     for row in rows:
         flags = []
-        for name, gate in gates.items() if row.kind == "cell" else ():
+        for name, gate in gates.items() if row.kind in ("cell", "ensemble") else ():
             for where, value in _values(row, name, by_cell.get(row.name, ())):
                 tried.add(name)
                 how = gate.beyond(abs(value) if name == "length_bias" else value)

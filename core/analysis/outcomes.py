@@ -98,7 +98,7 @@ class ReportedValue:
 
 @dataclass(frozen=True)
 class ReportedRow:
-    """One row of a published table: it names a cell of the sweep, or a model outside of it (exactly one of the two).
+    """One row of a published table: it names a cell or an ensemble of the sweep, or a model outside of it (exactly one of the three).
 
     Attributes:
         source: where it was printed.
@@ -106,6 +106,7 @@ class ReportedRow:
         cell: the coordinates of a cell of the sweep, all of them.
         model: name of an outside model.
         about: what a reader should know of the whole table that the row is from.
+        ensemble: name of an ensemble's row.
     """
 
     source: str
@@ -113,3 +114,4 @@ class ReportedRow:
     cell: Mapping[str, Any] | None = None
     model: str | None = None
     about: str | None = None
+    ensemble: str | None = None

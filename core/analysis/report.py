@@ -19,7 +19,7 @@ from core.errors import UsageError, nearest
 OWN = ("train", "validation")
 """Prefixes of the metrics that training logs: fractions, not percent."""
 
-Kind = Literal["cell", "baseline", "reported"]
+Kind = Literal["cell", "ensemble", "baseline", "reported"]
 
 
 LEVEL = 0.05
@@ -28,13 +28,13 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Best:
-    """What a test says about the best cell of a column: is it better than every other?
+    """What a test says about the best cell of a column: is it better than every other? And of an ensemble: than every member?
 
     Attributes:
         test: name of the test.
         p: the largest p value over all rivals: all of them must be beaten.
         rival: the cell that this one belongs to.
-        adjusted: after Holm over the columns of the table; ``None`` where the column is not shown.
+        adjusted: after Holm over the columns of the table (of ensembles: over all of them too); ``None`` where the column is not shown.
     """
 
     test: str
@@ -58,8 +58,9 @@ class Value:
         spread: standard deviation over the replicates; ``None`` for fewer than two.
         ci: 95 % interval of the mean.
         ci_over: what it is over: other seeds (Student's), or for one replicate other examples (bootstrap, or Wilson's).
-        best: whether no other cell of the column has a better mean.
-        tested: what a test says about that, where it is the only best and there was enough to test.
+        best: whether no other cell of the column has a better mean; no ensemble is.
+        tested: what a test says about that, where it is the only best and there was enough to test; of an ensemble, where it is better than
+            every member.
         revision: revision of the benchmark, ``None`` for what training logged.
         partial: examples scored and skipped, where some were skipped.
     """
@@ -88,15 +89,16 @@ class Value:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether it is the best of its column, and more than chance says so."""
+        """Whether it is the best of its column (an ensemble: better than its members), and more than chance says so."""
         return self.tested is not None and self.tested.adjusted is not None and self.tested.adjusted <= LEVEL
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: a cell, a baseline, or a model that only the papers know.
+    """One row: a cell, an ensemble of cells, a baseline, or a model that only the papers know.
 
-    ``n`` counts the replicates that have a value, ``asked`` those that were asked for; ``missing`` says why something is absent.
+    ``n`` counts the replicates that have a value, ``asked`` those that were asked for; ``missing`` says why something is absent;
+    ``members`` are those of an ensemble.
     """
 
     kind: Kind
@@ -107,6 +109,12 @@ class Row:
     metrics: Mapping[str, Value]
     missing: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+
+    @property
+    def replicated(self) -> bool:
+        """Whether it has replicates: a cell, or an ensemble of cells."""
+        return self.kind in ("cell", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class Report:
         axes: paths of the cells' coordinates, in order.
         metrics: all metrics, in order.
         columns: those that a table shows.
-        rows: cells, then baselines, then outside models.
+        rows: cells, then ensembles, then baselines, then outside models.
         notes: sentences that belong below the table.
         claims: the verdicts on what the study is meant to show.
         ablation: what each axis does to the first metric that is shown, or to the objective.
@@ -171,19 +179,27 @@ def choose(report: Report, patterns: Sequence[str]) -> Report:
 
 
 def adjust(report: Report) -> Report:
-    """The same report with the tests of its best cells adjusted by Holm over the columns that it shows: they are the family."""
-    tests = {
-        metric: value.tested
-        for metric in report.columns
-        for row in report.rows
-        if (value := row.metrics.get(metric)) is not None and value.tested is not None
-    }
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    """The same report with its tests adjusted by Holm over what it shows.
 
-    def with_test(metric: str, value: Value) -> Value:
-        return value if value.tested is None else replace(value, tested=replace(value.tested, adjusted=adjusted.get(metric)))
+    The best cells of its columns are one family. The ensembles, each in every column, are another: they answer another question.
+    """
+    adjusted: dict[tuple[int, str], float] = {}
+    for kind in ("cell", "ensemble"):
+        tests = {
+            (index, metric): value.tested
+            for metric in report.columns
+            for index, row in enumerate(report.rows)
+            if row.kind == kind and (value := row.metrics.get(metric)) is not None and value.tested is not None
+        }
+        adjusted |= dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
 
-    rows = (replace(row, metrics={name: with_test(name, value) for name, value in row.metrics.items()}) for row in report.rows)
+    def with_test(index: int, metric: str, value: Value) -> Value:
+        return value if value.tested is None else replace(value, tested=replace(value.tested, adjusted=adjusted.get((index, metric))))
+
+    rows = (
+        replace(row, metrics={name: with_test(index, name, value) for name, value in row.metrics.items()})
+        for index, row in enumerate(report.rows)
+    )
     return replace(report, rows=tuple(rows))
 
 
@@ -214,6 +230,7 @@ def _row_json(report: Report, row: Row) -> dict[str, Any]:
         "metrics": {name: _value_json(row.metrics.get(name, Value())) for name in names},
         "missing": list(row.missing),
         "flags": list(row.flags),
+        "members": list(row.members),
     }
 
 

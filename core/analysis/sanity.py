@@ -43,6 +43,8 @@ class Sanity:
         ece: expected calibration error, a fraction; ``None`` where no margin was parsed.
         by_length: accuracy in percent by :data:`LENGTHS`, with the number of pairs; empty bins left out.
         by_source: the same by the source of the example; empty where no source is known.
+        disagreement: of an ensemble: how often two of its members differ, a fraction (:mod:`core.analysis.ensembles`).
+        any_right: of an ensemble: how often at least one of its members is right, a fraction.
     """
 
     cell: str
@@ -52,6 +54,8 @@ class Sanity:
     ece: float | None
     by_length: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     by_source: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    disagreement: float | None = None
+    any_right: float | None = None
 
 
 def inspect(cells: Mapping[str, Sequence[TrialOutcome]], credits: Sequence[Credits]) -> list[Sanity]:
@@ -64,9 +68,11 @@ def inspect(cells: Mapping[str, Sequence[TrialOutcome]], credits: Sequence[Credi
         for name, trials in cells.items():
             mine = [rows[trial.id] for trial in trials if trial.id in rows]
             if mine:
-                parts = ({key: (float(values[mine].mean()), n) for key, (values, n) in part.items()} for part in (lengths, sources))
+                by_length, by_source = (
+                    {key: (float(values[mine].mean()), n) for key, (values, n) in part.items()} for part in (lengths, sources)
+                )
                 bias, error = _mean(slopes[mine]), _mean(errors[mine])
-                found[name].append(Sanity(name, book.about.benchmark, len(book.layout.keys), bias, error, *parts))
+                found[name].append(Sanity(name, book.about.benchmark, len(book.layout.keys), bias, error, by_length, by_source))
     return [one for group in found.values() for one in group]
 
 
@@ -131,6 +137,7 @@ def to_json(found: Sequence[Sanity]) -> list[dict[str, Any]]:
         {
             "cell": one.cell, "benchmark": one.benchmark, "n": one.n, "length_bias": one.length_bias, "ece": one.ece,
             "by_length": parts(one.by_length), "by_source": parts(one.by_source),
+            "disagreement": one.disagreement, "any_right": one.any_right,
         }
         for one in found
     ]  # fmt: skip

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core.definition.claims import resolve_claims
     from core.definition.definition import SweepDefinition
+    from core.definition.ensembles import read_ensembles
     from core.definition.expansion import Expansion, expand
     from core.definition.explain import why
     from core.definition.identity import canonical, scoring_key, trial_id
     from core.definition.loading import find, load
     from core.definition.plan import Cell, PlannedTrial, Shape
-    from core.definition.reported import reported_for, reported_models
+    from core.definition.reported import reported_for, reported_others
 
 _HOMES = {
     "SweepDefinition": "definition",
+    "read_ensembles": "ensembles",
     "Expansion": "expansion",
     "expand": "expansion",
     "why": "explain",
@@ -32,7 +34,7 @@ _HOMES = {
     "PlannedTrial": "plan",
     "Shape": "plan",
     "reported_for": "reported",
-    "reported_models": "reported",
+    "reported_others": "reported",
     "resolve_claims": "claims",
 }
 
@@ -46,8 +48,9 @@ __all__ = [
     "expand",
     "find",
     "load",
+    "read_ensembles",
     "reported_for",
-    "reported_models",
+    "reported_others",
     "resolve_claims",
     "scoring_key",
     "trial_id",

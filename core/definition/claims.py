@@ -9,7 +9,8 @@ Four kinds, one a claim:
 ``monotone``    the metric rises (or ``falls``) from each value of a path to the next: cells that differ in this path alone
 ==============  =====================================================================================================================
 
-``where`` keeps only some of the cells. All is resolved when a sweep is registered, because the verdict
+``where`` keeps only some of the cells. `better`, `than` and `best` may name a row of an ensemble instead (``{ensemble: NAME/RULE}``); the
+best ensemble is then better than every cell and every other ensemble. All is resolved when a sweep is registered, because the verdict
 (:mod:`core.analysis.claims`) is a function of outcomes and knows no configuration.
 """
 
@@ -23,16 +24,20 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from core.definition.definition import SweepDefinition
+from core.definition.ensembles import Ensemble, read_ensembles, row_name
 from core.definition.matching import Conditions, all_hold, read_conditions
 from core.definition.plan import Cell, PlannedTrial, cell_name
 from core.definition.problems import place_of
 from core.definition.schema import VARIABLE, ClaimConfig
 from core.definition.sections import MISSING
 from core.definition.walk import Keys, expand_shorthand, require
-from core.errors import Place
+from core.errors import DefinitionError, Place
 
 SIZE = re.compile(r"(?:^|[-_])(\d+(?:\.\d+)?)b(?:$|[-_])")
 """The nominal number of parameters in a backbone's name, in billions."""
+
+ENSEMBLE = "ensemble"
+"""What stands for a path where a claim is about ensembles, and in the coordinates of their rows."""
 
 AXES_OF_RESULTS = ("validation", "evaluate")
 """Top-level keys that cells may differ in and that change what is compared."""
@@ -40,7 +45,10 @@ AXES_OF_RESULTS = ("validation", "evaluate")
 
 @dataclass(frozen=True)
 class Read:
-    """A claim whose paths and values have been checked; ``keys`` is the path of ``no_effect`` and ``monotone``."""
+    """A claim whose paths and values have been checked; ``keys`` is the path of ``no_effect`` and ``monotone``.
+
+    ``ensembles`` are the names of rows, for the keys that name those instead of cells.
+    """
 
     config: ClaimConfig
     better: Conditions
@@ -48,6 +56,7 @@ class Read:
     where: Conditions
     keys: Keys | None
     place: Place | None
+    ensembles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def parts(self) -> dict[str, Conditions]:
@@ -63,11 +72,16 @@ def read_claims(definition: SweepDefinition) -> list[Read]:
         DefinitionError: an unknown path, or a value that the path does not take.
     """
     places = definition.source.places
+    ensembles = read_ensembles(definition)
     out = []
     for number, claim in enumerate(definition.claims):
+        rows: dict[str, tuple[str, ...]] = {}
 
-        def conditions(key: str, number: int = number, claim: ClaimConfig = claim) -> Conditions:
+        def conditions(key: str, number: int = number, claim: ClaimConfig = claim, rows: Any = rows) -> Conditions:
             given = getattr(claim, key) or {}
+            if ENSEMBLE in given and key != "where":
+                rows[key] = _rows(given, ensembles, place_of(places, ("claims", number, key)))
+                return ()
             return read_conditions(given, lambda condition: place_of(places, ("claims", number, key, condition)))
 
         path = claim.no_effect or claim.monotone
@@ -78,9 +92,28 @@ def read_claims(definition: SweepDefinition) -> list[Read]:
             require(written, place_of(places, ("claims", number, claim.kind)))
             keys = expand_shorthand(written)
         out.append(
-            Read(claim, conditions("best" if claim.best is not None else "better"), conditions("than"), conditions("where"), keys, here)
+            Read(
+                claim, conditions("best" if claim.best is not None else "better"), conditions("than"), conditions("where"), keys, here, rows
+            )
         )
     return out
+
+
+def _rows(given: Mapping[str, Any], ensembles: Sequence[Ensemble], place: Place | None) -> tuple[str, ...]:
+    """The rows of ensembles that a part of a claim names.
+
+    Raises:
+        DefinitionError: paths stand beside them, or one is not there.
+    """
+    if len(given) > 1:
+        raise DefinitionError(
+            "a part of a claim names cells or an ensemble, not both",
+            found=", ".join(given),
+            allowed="{ensemble: NAME/RULE} alone",
+            place=place,
+        )
+    names = given[ENSEMBLE] if isinstance(given[ENSEMBLE], list) else [given[ENSEMBLE]]
+    return tuple(row_name(ensembles, str(name), place) for name in names)
 
 
 @dataclass
@@ -127,10 +160,11 @@ def resolve_claims(definition: SweepDefinition, planned: Iterable[PlannedTrial |
     """
     cells = list({cell_name(cell.cell): cell for cell in planned}.values())
     axes = list(dict.fromkeys(path for cell in cells for path in cell.cell))
+    rows = {name: Cell("", {ENSEMBLE: name}, {}) for ensemble in read_ensembles(definition) for name in ensemble.rows}
     out = []
     for claim in read_claims(definition):
         inside = [cell for cell in cells if _meets(claim.where, cell)]
-        pairs, problem = _pairs(claim, inside, axes)
+        pairs, problem = _pairs(claim, inside, axes, rows)
         named = [[cell_name(a.cell), cell_name(b.cell)] for a, b in pairs]
         config = claim.config
         out.append(
@@ -149,8 +183,10 @@ def resolve_claims(definition: SweepDefinition, planned: Iterable[PlannedTrial |
 Pairs = list[tuple[PlannedTrial | Cell, PlannedTrial | Cell]]
 
 
-def _pairs(claim: Read, cells: Sequence[PlannedTrial | Cell], axes: Sequence[str]) -> tuple[Pairs, str]:
+def _pairs(claim: Read, cells: Sequence[PlannedTrial | Cell], axes: Sequence[str], rows: Mapping[str, Cell]) -> tuple[Pairs, str]:
     config = claim.config
+    if claim.ensembles:
+        return _with_ensembles(claim, cells, rows)
     if config.kind == "best":
         named = [cell for cell in cells if _meets(claim.better, cell)]
         if len(named) != 1:
@@ -180,6 +216,24 @@ def _pairs(claim: Read, cells: Sequence[PlannedTrial | Cell], axes: Sequence[str
             return [], f"a value of {path} has no order by {config.by}"
         pairs += [(high, low) if config.way == "rises" else (low, high) for low, high in pairwise(ranked)]
     return pairs, f"no two cells differ in {path} alone"
+
+
+def _with_ensembles(claim: Read, cells: Sequence[PlannedTrial | Cell], rows: Mapping[str, Cell]) -> tuple[Pairs, str]:
+    """Each of the one side with each of the other: an ensemble has no configuration to be alike in."""
+    if "best" in claim.ensembles:
+        names = claim.ensembles["best"]
+        if len(names) != 1:
+            return [], f"`best` names {len(names)} ensembles, and one is the best"
+        others = [*cells, *(row for name, row in rows.items() if name != names[0])]
+        return [(rows[names[0]], other) for other in others], "there is no other row"
+    sides: list[list[PlannedTrial | Cell]] = []
+    for key, part in (("better", claim.better), ("than", claim.than)):
+        named = claim.ensembles.get(key)
+        found = [rows[name] for name in named] if named is not None else [cell for cell in cells if _meets(part, cell)]
+        if not found:
+            return [], f"no cell meets `{key}`"
+        sides.append(list(found))
+    return [(a, b) for a in sides[0] for b in sides[1] if a is not b], "an ensemble is not better than itself"
 
 
 def _ranked(group: Sequence[PlannedTrial | Cell], keys: Keys, by: str) -> list[PlannedTrial | Cell] | None:

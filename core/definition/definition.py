@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.definition.axes import Block
+from core.definition.ensembling import EnsembleConfig
 from core.definition.failures import FailuresConfig
 from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
@@ -47,6 +48,7 @@ class SweepDefinition:
         objective: the metric that the study optimises.
         failures: what follows a failure, by cause.
         reported: numbers that papers printed.
+        ensembles: derived rows, made of the scores of cells.
         gates: bounds beyond which a cell is not to be promoted.
         claims: what the study is meant to show.
         rehearsal: what a rehearsal changes; ``None`` for a real sweep.
@@ -82,6 +84,7 @@ class SweepDefinition:
     search: SearchConfig | None = None
     space: Space | None = None
     objectives: tuple[ObjectiveConfig, ...] = ()
+    ensembles: tuple[EnsembleConfig, ...] = ()
 
     def text(self) -> str:
         """The merged definition as YAML without ``base``: loading it again gives the same trials."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from core.definition.claims import ClaimCheck
 from core.definition.definition import SweepDefinition
+from core.definition.ensembles import EnsembleCheck
 from core.definition.identity import section_line
 from core.definition.matching import all_hold, read_rules
 from core.definition.needs import needed
@@ -159,6 +160,9 @@ class Expansion:
         hits: Counter[int] = Counter()
         check = RowCheck(self.definition) if self._counts is None and self.definition.reported else None
         claims = ClaimCheck(self.definition) if self._counts is None and self.definition.claims else None
+        ensembles = (
+            EnsembleCheck(self.definition) if self._counts is None and self.definition.ensembles and not self.definition.search else None
+        )
         for visit in self.walk():
             count[visit.outcome] += 1
             if visit.rule is not None:
@@ -170,17 +174,18 @@ class Expansion:
                 check.see(visit.get, visit.labels() if visit.block.has_labels else {}, lambda visit=visit: _by_keys(visit))
             if claims is not None and claims.open:
                 claims.see(visit.get, visit.labels() if visit.block.has_labels else {})
+            if ensembles is not None:
+                ensembles.see(visit.get, visit.labels() if visit.block.has_labels else {})
             yield visit
-        self._finish(count, hits, check, claims)
+        self._finish(count, hits, [one for one in (check, claims, ensembles) if one is not None])
 
-    def _finish(self, count: Counter[str], hits: Counter[int], check: RowCheck | None, claims: ClaimCheck | None) -> None:
+    def _finish(self, count: Counter[str], hits: Counter[int], checks: Sequence[RowCheck | ClaimCheck | EnsembleCheck]) -> None:
         if self._counts is not None:
             return
         for number, rule in enumerate(self.definition.exclude):
             if not hits[number]:
                 self._warnings.append(f"{rule.place}: exclude rule {number + 1} matches no cell: {dict(rule.written)}")
-        self._warnings += check.finish() if check is not None else []
-        self._warnings += claims.finish() if claims is not None else []
+        self._warnings += [warning for check in checks for warning in check.finish()]
         if not count["cells"]:
             self._warnings.append("no cell is left")
         known = self.definition.warnings

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from core import registry
 from core.definition import mixtures
+from core.definition.ensembling import MemberConfig
 from core.definition.keys import SET_ELSEWHERE, keys
 from core.definition.schema import DefinitionConfig
 from core.definition.searching import PrunerConfig, PrunerKind
@@ -105,6 +106,12 @@ def _component(path: Keys) -> list[dict[str, Any]]:
         return [*names, model, INTERPOLATION]
     if path == ("search", "pruner"):
         return [{"enum": list(get_args(PrunerKind))}, _models(path, [PrunerConfig])]
+    if path == ("ensembles", "members"):
+        return [{"type": "object"}, {"type": "array", "items": _models(path, [MemberConfig])}]
+    if path == ("ensembles", "rules"):
+        settings = _models(path, [component.config for component in registry.components("ensemble_rule")])
+        rule = {"anyOf": [{"enum": registry.names("ensemble_rule")}, {"type": "string", "pattern": "^vote@[0-9]+$"}, settings]}
+        return [rule, {"type": "array", "items": rule}]
     if path == ("loss",):
         terms = {
             part.name: {"anyOf": [_models((*path, part.name), [part.config]), {"type": "null"}]} for part in registry.components("loss")

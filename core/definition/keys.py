@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from core import registry
+from core.definition.ensembling import EnsembleConfig
 from core.definition.identity import jsonable
 from core.definition.schema import DefinitionConfig
 from core.definition.trial import TrialConfig
@@ -51,7 +52,7 @@ def keys(path: str | None = None) -> list[KeyInfo]:
 
 
 def _covers(wanted: list[str], path: list[str]) -> bool:
-    return len(path) >= len(wanted) and all(part in ("<name>", given) for given, part in zip(wanted, path, strict=False))
+    return len(path) >= len(wanted) and all(part in ("<name>", given, f"{given}[]") for given, part in zip(wanted, path, strict=False))
 
 
 def _prefixes(path: str) -> list[str]:
@@ -70,6 +71,9 @@ def _all() -> Iterator[KeyInfo]:
             yield from _field((name,), field)
             if name == "evaluate":
                 yield from _component_fields(("evaluate[]",), "benchmark")
+            elif name == "ensembles":
+                yield from _model(("ensembles[]",), EnsembleConfig)
+                yield from _component_fields(("ensembles[]", "rules[]"), "ensemble_rule")
 
 
 def _field(path: tuple[str, ...], field: FieldInfo) -> Iterator[KeyInfo]:

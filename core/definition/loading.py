@@ -138,6 +138,7 @@ def _define(
         space=space,
         objectives=searched.objectives(config, objective, source, all_blocks),
         failures=config.failures,
+        ensembles=config.ensembles,
         reported=config.reported,
         gates=config.gates,
         claims=config.claims,

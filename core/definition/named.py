@@ -1,4 +1,4 @@
-"""What a definition says of its results by name: the metrics of objective, claims and gates, and the rows that papers printed."""
+"""What a definition says of its results by name: the metrics of objective, claims, gates and ensembles, the rows that papers printed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from core.definition.axes import Block
 from core.definition.claims import read_claims
 from core.definition.definition import SweepDefinition
+from core.definition.ensembles import read_ensembles
 from core.definition.problems import place_of
 from core.definition.reported import read_rows
 from core.definition.schema import GATES
@@ -54,19 +55,24 @@ def require_metric(what: str, metric: str, known: set[str], place: Place | None,
 
 
 def check_named(definition: SweepDefinition) -> None:
-    """Check the rows of ``reported``, the claims and the gates.
+    """Check the ensembles, the rows of ``reported``, the claims and the gates.
 
     Raises:
         DefinitionError: a path, a value or a metric is not one.
     """
+    ensembles = read_ensembles(definition)
     read_rows(definition)
     read_claims(definition)
-    if not definition.claims and not definition.gates:
+    chosen = [(number, ensemble) for number, ensemble in enumerate(ensembles) if ensemble.top is not None]
+    if not definition.claims and not definition.gates and not chosen:
         return
     known = measured(definition.source, definition.blocks)
     places = definition.source.places
     for number, claim in enumerate(definition.claims):
         require_metric("what a claim is about", claim.on, known, place_of(places, ("claims", number, "on"), ("claims", number)))
+    for number, ensemble in chosen:
+        place = place_of(places, ("ensembles", number, "members", "by"), ("ensembles", number, "members"))
+        require_metric("what the members of an ensemble are chosen by", ensemble.by or "", known, place)
     for name in definition.gates:
         if name not in GATES:
             require_metric("a gate", name, known, place_of(places, ("gates", name), ("gates",)), *GATES)

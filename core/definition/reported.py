@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.definition.definition import SweepDefinition
+from core.definition.ensembles import read_ensembles, row_name
 from core.definition.matching import Conditions, all_hold, read_conditions
 from core.definition.plan import Cell, PlannedTrial
 from core.definition.problems import place_of
@@ -32,6 +33,7 @@ class Row:
     Attributes:
         conditions: the cell that it names; ``None`` for an outside model.
         model: the outside model's name.
+        ensemble: the full name of a row of an ensemble.
         metrics: its values.
         place: where it stands.
     """
@@ -40,15 +42,18 @@ class Row:
     model: str | None
     metrics: Reported
     place: Place | None
+    ensemble: str | None = None
 
 
 def read_rows(definition: SweepDefinition) -> list[Row]:
     """All rows of ``reported``.
 
     Raises:
-        DefinitionError: a coordinate is no path, its value is none that the path takes, or values and metrics do not pair up.
+        DefinitionError: a coordinate is no path, its value is none that the path takes, an ensemble is not there, or values and metrics
+            do not pair up.
     """
     places = definition.source.places
+    ensembles = read_ensembles(definition)
     rows = []
     for number, table in enumerate(definition.reported):
         for index, row in enumerate(table.rows):
@@ -71,7 +76,8 @@ def read_rows(definition: SweepDefinition) -> list[Row]:
                 for metric, value in zip(table.metrics, row.values, strict=True)
             }
             conditions = None if row.cell is None else read_conditions(row.cell, place)
-            rows.append(Row(conditions, row.model, metrics, place_of(places, path)))
+            ensemble = None if row.ensemble is None else row_name(ensembles, row.ensemble, place_of(places, (*path, "ensemble")))
+            rows.append(Row(conditions, row.model, metrics, place_of(places, path), ensemble))
     return rows
 
 
@@ -135,13 +141,14 @@ def reported_for(definition: SweepDefinition, cells: Iterable[PlannedTrial | Cel
     return out
 
 
-def reported_models(definition: SweepDefinition) -> dict[str, Reported]:
-    """The reported values of outside models, by name."""
-    out: dict[str, Reported] = {}
+def reported_others(definition: SweepDefinition) -> list[tuple[dict[str, str], Reported]]:
+    """The reported values of what is no cell: ``{"ensemble": NAME}`` or ``{"model": NAME}`` with its values, each once."""
+    out: dict[tuple[str, str], Reported] = {}
     for row in read_rows(definition):
-        if row.model is not None:
-            out.setdefault(row.model, {}).update(row.metrics)
-    return out
+        for kind, name in (("ensemble", row.ensemble), ("model", row.model)):
+            if name is not None:
+                out.setdefault((kind, name), {}).update(row.metrics)
+    return [({kind: name}, metrics) for (kind, name), metrics in out.items()]
 
 
 def _ambiguous(rows: list[Row], cells: list[PlannedTrial | Cell]) -> set[int]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
 
 from core import registry
+from core.definition.ensembling import EnsembleConfig
 from core.definition.failures import FailuresConfig
 from core.definition.fields import Section, execution, identity, setting
 from core.definition.plan import Shape
@@ -107,9 +108,10 @@ class SampleConfig(Section):
 
 
 class ReportedRowConfig(Section):
-    """One row of a paper's table: the numbers printed for a cell of this study, or for an outside model."""
+    """One row of a paper's table: the numbers printed for a cell or an ensemble of this study, or for an outside model."""
 
     cell: dict[str, Any] | None = setting(None, doc="paths and canonical values that name exactly one cell")
+    ensemble: str | None = setting(None, doc="NAME/RULE of `ensembles`; the rule may be left out where there is one")
     model: str | None = setting(None, doc="an outside model, shown as a row of its own")
     values: tuple[float | None, ...] = setting(doc="one value per metric, null where none was printed")
     note: str | None = setting(None, doc="shown beside the row")
@@ -117,8 +119,8 @@ class ReportedRowConfig(Section):
 
     @model_validator(mode="after")
     def _one_subject(self) -> ReportedRowConfig:
-        if (self.cell is None) == (self.model is None):
-            raise ValueError("a row names either a `cell` or a `model`")
+        if sum(subject is not None for subject in (self.cell, self.ensemble, self.model)) != 1:
+            raise ValueError("a row names either a `cell`, an `ensemble` or a `model`")
         return self
 
 
@@ -261,6 +263,7 @@ class DefinitionConfig(Section):
         {}, doc="what trials need before they can run, by name; `${needs.NAME}` under `trial` stands for it"
     )
     failures: FailuresConfig = setting(default_factory=FailuresConfig, doc="what follows a failure, by cause; no part of any id")
+    ensembles: tuple[EnsembleConfig, ...] = setting((), doc="derived rows: cells put together by rules, without training")
     reported: tuple[ReportedConfig, ...] = setting((), doc="numbers that papers printed, shown beside ours")
     gates: dict[str, GateConfig] = setting({}, doc="bounds on length_bias, ece or a metric; a cell beyond one is marked: do not promote")
     claims: tuple[ClaimConfig, ...] = setting((), doc="what the study is meant to show; the report gives each a verdict")

@@ -40,6 +40,7 @@ seeds: 1                        # replicates of each cell: 3 means 0, 1, 2; or a
 # objective: {{metric: validation/accuracy, mode: max}}
 # checkpoint: {{every: 20min, keep: 1, after: weights, select: last}}
 # resources: {{gpus: 8, time: 4h}}
+# ensembles: [{{name: best2, members: {{top: 2}}, rules: [mean, vote]}}]     # rows made of score tables; they train nothing
 """
 
 

@@ -8,7 +8,7 @@ from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
-from dashboards.report.sanity import HEADS, cells_of
+from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import Section, sections
 
 SPECIAL = {
@@ -68,7 +68,8 @@ def render_latex(report: Report) -> str:
     for section in sections(report):
         lines += _section(section)
     if report.sanity:
-        lines += _section(Section("Sanity", ("cell", *HEADS), tuple((one.cell, *cells_of(one)) for one in report.sanity)))
+        named, measured = sanity_table(report.sanity)
+        lines += _section(Section("Sanity", named, tuple(measured)))
     if report.claims:
         lines += [r"\subsection*{Claims}", r"\begin{itemize}"]
         for one in report.claims:
@@ -112,7 +113,7 @@ def _label(report: Report, row: Row) -> list[str]:
 
 
 def _count(row: Row) -> str:
-    return replicates(row.n, row.asked) if row.kind == "cell" else ""
+    return replicates(row.n, row.asked) if row.replicated else ""
 
 
 def _value(report: Report, row: Row, metric: str) -> str:

@@ -8,8 +8,8 @@ from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
-from dashboards.report.sanity import HEADS, cells_of
-from dashboards.report.sanity import LEGEND as SANITY_LEGEND
+from dashboards.report.sanity import legend as sanity_legend
+from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import sections
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
@@ -31,7 +31,7 @@ def render_markdown(report: Report) -> str:
         lines += ["**REHEARSAL**", ""]
     lines += [_table_line(heads), _table_line(align)]
     for row in report.rows:
-        cells = [*_label(report, row), replicates(row.n, row.asked) if row.kind == "cell" else ""]
+        cells = [*_label(report, row), replicates(row.n, row.asked) if row.replicated else ""]
         cells += [_value(row.metrics.get(metric, Value()), digits(report, metric)) for metric in report.columns]
         if reasons:
             cells.append(escape("; ".join([*row.missing, *row.flags])))
@@ -53,9 +53,10 @@ def _sections(report: Report) -> list[str]:
 def _sanity(report: Report) -> list[str]:
     if not report.sanity:
         return []
-    lines = [_table_line(["cell", *HEADS]), _table_line(["---", "---", *["---:"] * (len(HEADS) - 1)])]
-    lines += [_table_line([escape(one.cell), *map(escape, cells_of(one))]) for one in report.sanity]
-    return ["", "### Sanity", "", *lines, "", SANITY_LEGEND]
+    heads, rows = sanity_table(report.sanity)
+    lines = [_table_line([*heads]), _table_line(["---", "---", *["---:"] * (len(heads) - 2)])]
+    lines += [_table_line([*map(escape, row)]) for row in rows]
+    return ["", "### Sanity", "", *lines, "", sanity_legend(report.sanity)]
 
 
 def _claims(report: Report) -> list[str]:

@@ -72,7 +72,9 @@ def title(report: Report) -> str:
     """``head_ablation: 7 cells``, with the replicates where there are several."""
     cells = [row for row in report.rows if row.kind == "cell"]
     asked = max((row.asked for row in cells), default=0)
+    ensembles = sum(row.kind == "ensemble" for row in report.rows)
     text = f"{report.sweep}: {len(cells)} cell{'' if len(cells) == 1 else 's'}"
+    text += f", {ensembles} ensemble{'' if ensembles == 1 else 's'}" if ensembles else ""
     return text + (f", {asked} replicates each" if asked > 1 else "")
 
 
@@ -82,22 +84,25 @@ def half_width(value: Value, decimals: int) -> str:
 
 
 def mark(value: Value) -> str:
-    """``*`` for a best cell that is better than every other beyond chance, ``^`` for one that merely has the best mean."""
+    """``*`` for a best cell that is better than every other beyond chance, and an ensemble that is better than each of its members; ``^``
+    for a cell that merely has the best mean."""
     return "*" if value.beyond_chance else "^" if value.best else ""
 
 
 def legend(report: Report) -> str:
     """One line that says what the numbers and marks are."""
-    shown = [row.metrics[metric] for row in report.rows for metric in report.columns if metric in row.metrics]
+    shown = _shown(report)
     parts = [LEGEND]
     over = {value.ci_over for value in shown if value.ci is not None}
     if over:
         examples = "over examples where n = 1 (bootstrap or Wilson; says nothing of other seeds)"
         what = {"seeds": "over seeds (Student's t)", "examples": examples}
         parts.append(f"± half of the 95 % interval {' and '.join(what[kind] for kind in ('seeds', 'examples') if kind in over)}")
-    if any(value.beyond_chance for value in shown):
-        tests = ", ".join(dict.fromkeys(_test(value) for value in shown if value.beyond_chance and value.tested))
-        parts.append(f"* better than every other cell beyond chance ({tests}; 5 % after Holm)")
+    for kind, whom in (("cell", "every other cell"), ("ensemble", "each of its members (an ensemble)")):
+        starred = [value for value in _shown(report, kind) if value.beyond_chance and value.tested]
+        if starred:
+            tests = ", ".join(dict.fromkeys(map(_test, starred)))
+            parts.append(f"* better than {whom} beyond chance ({tests}; 5 % after Holm)")
     if any(value.best and not value.beyond_chance for value in shown):
         parts.append("^ merely the best mean of its column")
     if any(value.reported is not None for value in shown):
@@ -107,6 +112,12 @@ def legend(report: Report) -> str:
         covered = any(value.covers_reported for value in shown)
         parts.append("then ours less reported" + (" (~ where our interval covers it)" if covered else ""))
     return "; ".join(parts) + "."
+
+
+def _shown(report: Report, kind: str | None = None) -> list[Value]:
+    """The values of the columns, of all rows or of one kind."""
+    rows = [row for row in report.rows if kind in (None, row.kind)]
+    return [row.metrics[metric] for row in rows for metric in report.columns if metric in row.metrics]
 
 
 def _test(value: Value) -> str:

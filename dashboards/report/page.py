@@ -16,7 +16,8 @@ from dashboards.plots import Curve, Estimate, Look, Share, curves, importance, i
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
-from dashboards.report.sanity import HEADS, LEGEND, cells_of
+from dashboards.report.sanity import legend as sanity_legend
+from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import sections
 
 PLOTTED = 40
@@ -74,8 +75,8 @@ def render_html(report: Report, extras: Extras | None = None) -> str:
         _curves(extras),
     ]
     if report.sanity:
-        rows = [(one.cell, *cells_of(one)) for one in report.sanity]
-        parts.append(_section_of("Sanity", ("cell", *HEADS), rows, LEGEND, words=2))
+        heads, rows = sanity_table(report.sanity)
+        parts.append(_section_of("Sanity", heads, rows, sanity_legend(report.sanity), words=2))
     if report.claims:
         claims = [
             f'<li><strong class="{one.word}">{one.word}</strong>: {escape(one.claim.say)} '
@@ -96,7 +97,7 @@ def _results(report: Report) -> str:
         kind = "" if row.kind == "cell" else ' class="other"'
         label = _label(report, row)
         cells = [f'<th scope="row">{escape(label[0])}</th>', *(f'<td class="word">{escape(text)}</td>' for text in label[1:])]
-        cells.append(f"<td>{replicates(row.n, row.asked) if row.kind == 'cell' else ''}</td>")
+        cells.append(f"<td>{replicates(row.n, row.asked) if row.replicated else ''}</td>")
         cells += [_value(report, row, metric) for metric in report.columns]
         lines.append(f"<tr{kind}>{''.join(cells)}</tr>")
         said = [*row.missing, *row.flags]

@@ -20,7 +20,7 @@ from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import claim_lines
 from dashboards.report.claims import legend as claims_legend
 from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
-from dashboards.report.sanity import LEGEND as SANITY_LEGEND
+from dashboards.report.sanity import legend as sanity_legend
 from dashboards.report.sanity import sanity_lines
 from dashboards.report.sections import sections, text_lines
 
@@ -88,7 +88,7 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
         lines += [Text(line, QUIET) for line in textwrap.wrap(_plain(section.note), width)]
     if report.sanity:
         lines += [Text(), Text("Sanity", HEAD), *(Text(_plain(line)) for line in sanity_lines(report.sanity, width))]
-        lines += [Text(line, QUIET) for line in textwrap.wrap(SANITY_LEGEND, width)]
+        lines += [Text(line, QUIET) for line in textwrap.wrap(sanity_legend(report.sanity), width)]
     if report.claims:
         lines += [Text(), *map(Text, claim_lines(report.claims, width)), Text(claims_legend(len(report.claims)), QUIET)]
     return _written(lines, width, colour)
@@ -114,7 +114,7 @@ def _written(lines: Sequence[Text], width: int, colour: bool) -> str:
 
 def _labels(report: Report, width: int) -> _Labels:
     """Axes and, where it says something, the number of replicates; rows without a cell have their name instead."""
-    counted = any(row.kind == "cell" and (row.asked != 1 or row.n != 1) for row in report.rows)
+    counted = any(row.replicated and (row.asked != 1 or row.n != 1) for row in report.rows)
     heads = short_names(report.axes) or ["cell"]
     rows = []
     for row in report.rows:
@@ -133,7 +133,7 @@ def _labels(report: Report, width: int) -> _Labels:
     widths[-1] += max(0, min(width // 3, max(names, default=0)) - spare)
     if counted:
         heads, widths = [*heads, "n"], [*widths, 4]
-        rows = [[*cells, replicates(row.n, row.asked) if row.kind == "cell" else ""] for cells, row in zip(rows, report.rows, strict=True)]
+        rows = [[*cells, replicates(row.n, row.asked) if row.replicated else ""] for cells, row in zip(rows, report.rows, strict=True)]
     return _Labels(heads, widths, rows)
 
 
@@ -227,7 +227,9 @@ def _header(labels: _Labels, columns: Sequence[_Column]) -> list[Text]:
 
 def _line(row: Row, label: Sequence[str], labels: _Labels, columns: Sequence[_Column]) -> Text:
     if row.cell is None:
-        line = Text(_fit(label[0], labels.width))
+        last = len(label) > 1 and row.replicated and labels.heads[-1] == "n"
+        room = labels.width - (labels.widths[-1] + len(GAP) if last else 0)
+        line = Text(_fit(label[0], room) + (GAP + _fit(label[-1], labels.widths[-1]) if last else ""))
     else:
         line = Text(GAP.join(_fit(text, size) for text, size in zip(label, labels.widths, strict=True)))
     for span in _spans(columns):
@@ -250,7 +252,7 @@ def _value(row: Row, column: _Column) -> Text:
         text.append(number, (BEST if value.best else Style()) + Style(link=next((url for url in value.urls if url), None)))
         text.append(mark(value) or " ", BEST)
     else:
-        text.append((NOTHING if row.kind == "cell" else "").rjust(column.value - 1) + " ", QUIET)
+        text.append((NOTHING if row.replicated else "").rjust(column.value - 1) + " ", QUIET)
     if column.interval:
         text.append(" ").append(half_width(value, column.digits).rjust(column.interval), QUIET)
     if column.reported:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.analysis.report import Report
+from core.analysis.report import Report, Value, direction
 
 
 @dataclass(frozen=True)
@@ -38,5 +38,20 @@ def verdicts(report: Report) -> list[Verdict]:
             )
             over = "these models, not other seeds" if len(value.values) == 1 else f"{len(value.values)} seeds"
             words = f"{rest} ({how}; {over})."
-        found.append(Verdict(metric, [row.name for row in best], words))
+        found.append(Verdict(metric, [row.name for row in best], words + _ensemble(report, metric, value)))
     return found
+
+
+def _ensemble(report: Report, metric: str, best: Value) -> str:
+    """A sentence on the ensemble that has a better mean than the best cell, if there is one."""
+    sign = -1 if direction(metric) == "min" else 1
+    known = [
+        (sign * mean, row.name, row.metrics[metric])
+        for row in report.rows
+        if row.kind == "ensemble" and metric in row.metrics and (mean := row.metrics[metric].mean) is not None
+    ]
+    top = max(known, key=lambda item: item[0], default=None)
+    if top is None or best.mean is None or top[0] <= sign * best.mean:
+        return ""
+    beats = ", and beats each of its members beyond chance" if top[2].beyond_chance else ""
+    return f" The ensemble {top[1]} has a better mean still{beats}."

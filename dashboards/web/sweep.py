@@ -76,7 +76,7 @@ def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
         "verdicts": [(one, [(name, found.cells[name][0].id) for name in one.cells if name in found.cells]) for one in verdicts(report)],
-        "missing": [row for row in cells if row.missing][:50], "mark": mark, "half_width": half_width, "signed": signed,
+        "missing": [row for row in report.rows if row.missing][:50], "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
 

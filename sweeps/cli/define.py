@@ -153,6 +153,11 @@ def plan(
 
         for line in plan_lines(loaded, result.search):
             say(line)
+    if loaded.ensembles:
+        from sweeps.ensembles import lines as ensemble_lines
+
+        for line in ensemble_lines(planning.ensembles(result)):
+            say(line)
     say("  ".join(f"{name} {number}" for name, number in result.counts.items()))
     say("shapes: " + ", ".join(f"{n} x {shape.key}" for shape, n in result.shapes.items()))
     for found in jobs:

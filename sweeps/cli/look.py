@@ -19,6 +19,7 @@ from core.control.ports import Job, JobAnswer
 from core.control.read import Reader
 from core.control.states import TRIAL_STATES
 from core.control.tick import SweepReader, trial_key
+from core.definition.ensembles import Ensemble
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import nodes
@@ -73,6 +74,7 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     ]  # fmt: skip
     from sweeps.search_words import lines, state_json
 
+    derived = _ensembles(place, revision, state)
     if json:
         print_json(
             {
@@ -84,7 +86,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
                     for job, a in _open_jobs(state)
                 ],
                 "held": state.held, "canary": as_json(reader.canaries, found),
-                "search": state_json(state.search) if state.search is not None else None, "trials": rows,
+                "search": state_json(state.search) if state.search is not None else None,
+                "ensembles": derived, "trials": rows,
             }
         )  # fmt: skip
         return 0
@@ -105,6 +108,11 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     for line in lines(state.search) if state.search is not None else ():
         say(line)
     say(f"trials: {_counts(state.counts())}{stages}    scorings: {_counts(state.score_counts())}")
+    if derived:
+        from sweeps.ensembles import lines as ensemble_lines
+
+        for line in ensemble_lines(derived):
+            say(line)
     for reason, count in Counter(t.train.reason for t in state.trials if t.train.state == "blocked").items():
         say(f"blocked: {count}, {reason}")
     for says, count in Counter(_without_id(answer.evidence) for job, answer in _open_jobs(state) if answer.evidence).items():
@@ -118,6 +126,18 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     if failed:
         say(f"next: sweep explain {failed[0].planned.id[:10]}")
     return 0
+
+
+def _ensembles(workspace: Workspace, revision: Revision, state: SweepState) -> list[dict[str, Any]]:
+    """The sweep's ensembles with the states of their members, and what they wait for."""
+    asked_for = [Ensemble.from_json(value) for value in revision.meta.get("ensembles", [])]
+    if not asked_for:
+        return []
+    from sweeps.ensembles import Plans, as_json
+
+    states = {trial.planned.id: trial.train.state for trial in state.trials}
+    plans = Plans([trial.planned for trial in state.trials], workspace, revision.rehearsal)
+    return as_json(asked_for, plans, lambda planned: states[planned.id])
 
 
 def _open_jobs(state: SweepState) -> list[tuple[Job, JobAnswer]]:

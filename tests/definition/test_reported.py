@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.definition import SweepDefinition, expand, load, reported_for
-from core.definition.reported import reported_models
+from core.definition.reported import reported_others
 from core.errors import DefinitionError
 
 Load = Callable[..., SweepDefinition]
@@ -78,7 +78,9 @@ def test_a_row_can_name_a_label_or_an_outside_model(load_text: Load) -> None:
     )
     cells = list(expand(definition).cells())
     assert reported_for(definition, cells)[cells[1].id]["m"]["value"] == 7.0
-    assert reported_models(definition) == {"GPT-4o": {"m": {"value": 8.0, "source": "s", "about": None, "note": None, "comparable": True}}}
+    assert reported_others(definition) == [
+        ({"model": "GPT-4o"}, {"m": {"value": 8.0, "source": "s", "about": None, "note": None, "comparable": True}})
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def test_a_row_can_name_a_label_or_an_outside_model(load_text: Load) -> None:
     [
         ("{cell: {head.layers: 1}, values: [1]}", "1 values"),
         ("{cell: {head.layers: 1}, values: [1, x]}", "values"),
-        ("{values: [1, 2]}", "either a `cell` or a `model`"),
-        ("{cell: {head.layers: 1}, model: m, values: [1, 2]}", "either a `cell` or a `model`"),
+        ("{values: [1, 2]}", "either a `cell`, an `ensemble` or a `model`"),
+        ("{cell: {head.layers: 1}, model: m, values: [1, 2]}", "either a `cell`, an `ensemble` or a `model`"),
         ("{cell: {head.layer: 1}, values: [1, 2]}", "head.layers"),
         ("{cell: {head.layers: many}, values: [1, 2]}", "head.layers"),
     ],

@@ -21,6 +21,7 @@ TABLES = {
     "data_ratio": 5,
     "basereward": 5,
     "paradigm": 6,
+    "ensemble": 3,
 }
 
 SHIPPED = Path(__file__).resolve().parents[2] / "sweeps"

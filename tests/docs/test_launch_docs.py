@@ -22,8 +22,9 @@ def printed(folder: Path, *words: str) -> Any:
     return json.loads(output)
 
 
-def test_the_guide_on_search_launches_what_it_shows(tmp_path: Path) -> None:
-    run_page(GUIDES / "search.md", tmp_path, "", "launch")
+@pytest.mark.parametrize("guide", ["search", "ensembles"])
+def test_a_guide_launches_what_it_shows(guide: str, tmp_path: Path) -> None:
+    run_page(GUIDES / f"{guide}.md", tmp_path, "", "launch")
 
 
 def test_the_guide_on_losses_launches_and_the_reference_describes_what_it_leaves(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ grid: {head.layers: [1, 2, 3], optim.lr: [1e-5, 3e-6]}
 seeds: 2
 evaluate: [generated_images]
 reported: [{source: a paper, metrics: [generated_images/accuracy], rows: [{cell: {head.layers: 1, optim.lr: 1e-5}, values: [90.0]}]}]
+ensembles:
+  - {name: both rates, members: {head.layers: 1}}
+  - {name: all heads, members: {optim.lr: 1e-5}}
 """
 ITEMS = 24
 

@@ -54,6 +54,15 @@ def test_the_table_is_the_commands_table_with_reported_values_and_a_verdict(shar
     assert [row["name"] for row in table][:2] == ["head.layers=1 optim.lr=1e-05", "head.layers=1 optim.lr=3e-06"]
 
 
+def test_the_table_shows_ensembles_and_why_one_is_missing(shared_page: Open) -> None:
+    client = shared_page()
+    page = text(client, f"{SWEEP}?view=table")
+    assert "both rates/mean (ensemble)" in page and "all heads/mean (ensemble)" in page
+    assert "all heads/mean: seeds 0, 1: waiting: for head.layers=3 optim.lr=1e-05 (pending" in page
+    found = {row["name"]: row for row in rows(client, f"{SWEEP}/table.csv")}
+    assert (found["both rates/mean"]["kind"], found["both rates/mean"]["n"], found["all heads/mean"]["n"]) == ("ensemble", "2", "0")
+
+
 @pytest.mark.parametrize("view", ["grid", "curves", "intervals", "importance", "parallel"])
 def test_a_figure_is_a_page_a_picture_and_a_table(shared_page: Open, view: str) -> None:
     client = shared_page()

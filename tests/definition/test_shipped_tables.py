@@ -19,7 +19,8 @@ TABLES = {
     "data": 11,
     "text_transfer": 4,
     "data_ratio": 5,
-    "basereward": 5,
+    "basereward": 2,
+    "public_models": 3,
     "paradigm": 6,
     "ensemble": 3,
 }

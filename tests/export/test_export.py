@@ -124,13 +124,13 @@ def shares(verdicts: list[Any], count: int) -> list[float | None]:
 
 @pytest.mark.parametrize(("paradigm", "backbone"), WRITERS)
 def test_a_model_that_writes_says_and_scores_the_same(paradigm: str, backbone: str, pictures: list[Path], tmp_path: Path) -> None:
-    own = {"name": paradigm, "max_new_tokens": 6}
+    own = {"name": paradigm, "max_new_tokens": 1 if paradigm == "generative" else 6}
     own_head = {} if paradigm == "critic" else {"head": "none", "loss": {}}
     model = build(config(backbone, paradigm=own, **own_head).effective()).eval()
-    if paradigm == "generative":  # a random twin names neither: let 1 and 2 be likely, by what it has read
+    if paradigm == "generative":  # a random twin names neither number: let it name one, by what it has read
         with torch.no_grad():
             weight = model.paradigm.language.weight
-            weight[[place for place in range(len(weight)) if place not in (*model.paradigm.numbers, *model.paradigm.tail)]] *= 0.01
+            weight[[place for place in range(len(weight)) if place not in model.paradigm.numbers]] *= 0.01
     write_folder(tmp_path / "out", model, "card")
     alone = load_alone(tmp_path / "out")
     used = pictures[:1] if "image" in model.config.backbone.READS else []

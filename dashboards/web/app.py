@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from core.errors import EnvironmentFault, SweepError, UsageError
-from dashboards.web import compare, examples, figures, overview, sweep, trial
+from dashboards.web import cluster, compare, examples, figures, overview, sweep, trial
 from dashboards.web.access import Access, Guard
 from dashboards.web.data import Data, NotHere
 from dashboards.web.site import HERE, Site
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 ROUTES: tuple[tuple[str, Page], ...] = (
     ("/", overview.overview),
-    ("/cluster", overview.cluster),
+    ("/cluster", cluster.cluster),
     ("/compare", compare.compare),
     ("/sweep/{sweep}", sweep.sweep),
     ("/sweep/{sweep}/table.csv", sweep.table_csv),

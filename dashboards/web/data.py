@@ -19,7 +19,7 @@ from core.store.browse import Browser
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, newest
 from dashboards.mlflow.place import store_of
-from dashboards.web.answers import Answers
+from dashboards.web.answers import Answers, ClusterState
 
 REFRESH_SECONDS = 3.0
 """Between two looks at sweeps that move."""
@@ -27,6 +27,8 @@ SETTLED_SECONDS = 30.0
 """Between two looks at sweeps that have come to an end: a retry or a new launch may move them again."""
 PATIENCE = 0.7
 """Seconds that a page waits for an answer before it says that it is being worked out."""
+CLUSTER_SECONDS = 10.0
+"""Between two looks at workers and nights, however many readers ask."""
 KEPT = 120
 """Long answers that are kept."""
 
@@ -79,6 +81,9 @@ class Data:
         self._lock = threading.Lock()
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="answers")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="long-answers")
+        self._watch = ThreadPoolExecutor(1, thread_name_prefix="cluster")
+        self._cluster: tuple[float, Future[ClusterState]] | None = None
+        self._seen: ClusterState | None = None
         self._stop = threading.Event()
         self._sweeps: dict[str, Sweeping] = {}
         self._thread = threading.Thread(target=self._refresh_on, name="refresh", daemon=True)
@@ -92,7 +97,7 @@ class Data:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        for pool in (self._quick, self._slow):
+        for pool in (self._quick, self._slow, self._watch):
             pool.shutdown(cancel_futures=True)
         self.index.close()
 
@@ -129,6 +134,22 @@ class Data:
                 _log.exception("refreshing %s", id)
                 self.problems[id] = f"{type(error).__name__}: {error}"
             known.looked = time.monotonic()
+
+    def cluster(self, patience: float = 3.0) -> ClusterState | None:
+        """Workers, nights and HOLDs, looked at once for all readers; the last look while a new one takes long, ``None`` before the first.
+
+        Raises:
+            SweepError: they cannot be read.
+        """
+        with self._lock:
+            asked = self._cluster
+            if asked is None or (asked[1].done() and time.monotonic() - asked[0] > CLUSTER_SECONDS):
+                asked = self._cluster = (time.monotonic(), self._watch.submit(self.answers.cluster))
+        try:
+            self._seen = asked[1].result(patience)
+        except NotYet:
+            pass
+        return self._seen
 
     # -- sweeps -----------------------------------------------------------------------------------------------------------------
 

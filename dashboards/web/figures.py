@@ -164,10 +164,11 @@ def _grid(data: Data, found: Shown, report: Report, where: Address) -> Figure:
         place: _mean([means[name] for name in cells if means.get(name) is not None]) for place, cells in there.items()
     }
     known = [value for value in values.values() if value is not None]
+    ends = (min(known), max(known)) if known else (0.0, 0.0)
     digits = 1 if is_percent(metric) else 3
     grid = [
         (row, [GridCell("–" if values.get((row, column)) is None else f"{values[row, column]:.{digits}f}",
-                        _shade(values.get((row, column)), known),
+                        _shade(values.get((row, column)), *ends),
                         there.get((row, column), [])) for column in columns])
         for row in rows
     ]  # fmt: skip
@@ -187,10 +188,9 @@ def _worst(counts: Mapping[str, int]) -> str:
     return next((f"state-{state}" for state in order if counts.get(state)), "state-none")
 
 
-def _shade(value: float | None, known: Sequence[float]) -> str:
+def _shade(value: float | None, low: float, high: float) -> str:
     if value is None:
         return "state-none"
-    low, high = min(known), max(known)
     return f"shade-{STEPS // 2 if high == low else min(STEPS - 1, int((value - low) / (high - low) * STEPS))}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.analysis.report import Report
@@ -50,11 +50,17 @@ def shown(data: Data, sweep: str) -> Shown:
     """
     revision = data.revision(sweep)
     results = data.browser.version(sweep, points=False)
-    cells: dict[str, list[TrialRow]] = {}
-    rows = data.soon(("rows", sweep), results, lambda: data.index.trials(sweep), patience=20.0)
-    for row in () if isinstance(rows, Pending) else rows:
-        cells.setdefault(cell_name(row.cell), []).append(row)
+    cells = data.soon(("cells", sweep), results, lambda: _cells(data.index.trials(sweep)), patience=20.0)
+    if isinstance(cells, Pending):
+        cells = {}
     return Shown(revision, data.browser.version(sweep), results, data.browser.counts().get(sweep, {}), cells)
+
+
+def _cells(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+    found: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        found.setdefault(cell_name(row.cell), []).append(row)
+    return found
 
 
 def quick_report(data: Data, found: Shown, patience: float) -> Report | Pending:
@@ -89,8 +95,9 @@ def report_of(data: Data, found: Shown) -> tuple[Report | None, bool]:
     ready = data.ready(("report", found.id, "full"), found.results)
     if ready is not None:
         return ready, False
-    whole = full_report(data, found, PATIENCE)
-    if not isinstance(whole, Pending):
-        return whole, False
+    # one after the other: both at once would only keep each other waiting
     quick = quick_report(data, found, PATIENCE)
-    return (None if isinstance(quick, Pending) else quick), True
+    if isinstance(quick, Pending):
+        return None, True
+    whole = full_report(data, found, PATIENCE)
+    return (quick, True) if isinstance(whole, Pending) else (whole, False)

@@ -20,6 +20,7 @@ from core.errors import EnvironmentFault, SweepError, UsageError
 from dashboards.web import cluster, compare, examples, figures, overview, sweep, trial
 from dashboards.web.access import Access, Guard
 from dashboards.web.data import Data, NotHere
+from dashboards.web.shown import warm
 from dashboards.web.site import HERE, Site
 
 Page = Callable[[Site, Request], Response]
@@ -54,7 +55,7 @@ def create_app(data: Data, access: Access) -> Starlette:
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
-        data.start()
+        data.start(lambda: warm(data))
         yield
         await run_in_threadpool(data.close)
 

@@ -78,6 +78,7 @@ class Data:
         self.mlflow = mlflow or store_of(workspace).ui
         self.problems: dict[str, str] = {}
         self._kept: OrderedDict[Hashable, tuple[Hashable, Future[Any]]] = OrderedDict()
+        self._before: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="answers")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="long-answers")
@@ -86,10 +87,12 @@ class Data:
         self._seen: ClusterState | None = None
         self._stop = threading.Event()
         self._sweeps: dict[str, Sweeping] = {}
+        self._first: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._refresh_on, name="refresh", daemon=True)
 
-    def start(self) -> None:
-        """Begin to follow the files."""
+    def start(self, first: Callable[[], object]) -> None:
+        """Begin to follow the files; ``first`` is called before, in the same thread."""
+        self._first = first
         self._thread.start()
 
     def close(self) -> None:
@@ -104,6 +107,10 @@ class Data:
     # -- following the files ------------------------------------------------------------------------------------------------
 
     def _refresh_on(self) -> None:
+        try:
+            self._first()
+        except Exception:  # whoever opens the page is told
+            _log.debug("before the first look", exc_info=True)
         while not self._stop.wait(REFRESH_SECONDS):
             self.refresh()
 
@@ -229,7 +236,7 @@ class Data:
                 known = self._kept[name] = (version, (self._slow if slow else self._quick).submit(work))
             self._kept.move_to_end(name)
             while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+                self._before.pop(self._kept.popitem(last=False)[0], None)
         try:
             return known[1].result(patience)
         except NotYet:
@@ -239,6 +246,26 @@ class Data:
                 if self._kept.get(name) is known:
                     del self._kept[name]
             raise
+
+    def latest(
+        self, name: Hashable, version: Hashable, work: Callable[[], Any], *, patience: float = PATIENCE, slow: bool = False
+    ) -> tuple[Any, bool]:
+        """As :meth:`soon`, but the answer before this one stands in while it is worked out; with whether it is of this version.
+
+        A version is begun when the one before it is through. So of a sweep that moves on faster than its table is made, readers see
+        tables all the same, each a moment old.
+        """
+        with self._lock:
+            known = self._kept.get(name)
+            if known is not None and known[0] != version and known[1].done() and known[1].exception() is None:
+                self._before[name] = known[1].result()
+            if known is None or (known[0] != version and known[1].done()):
+                known = self._kept[name] = (version, (self._slow if slow else self._quick).submit(work))
+            before = self._before.get(name, Pending())
+        if known[0] != version and not isinstance(before, Pending) and not known[1].done():
+            return before, False
+        found = self.soon(name, known[0], work, patience=patience, slow=slow)
+        return (before, False) if isinstance(found, Pending) else (found, known[0] == version)
 
     def ready(self, name: Hashable, version: Hashable) -> Any:
         """This answer where it is there already, else ``None``."""

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from html import unescape
@@ -14,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from core.workspace import holds, nights
+from dashboards.web.data import Data
 from sweeps.cluster_state import ClusterWatch
 from tests.web.conftest import ITEMS, Made
 
@@ -190,6 +192,21 @@ def test_many_readers_of_the_cluster_page_cost_one_look(open_page: Open, made: M
     for _ in range(5):
         assert client.get("/cluster").status_code == 200
     assert len(looks) == 1
+
+
+def test_a_table_stands_in_until_the_next_one_is_there(shared_data: Data) -> None:
+    go_on = threading.Event()
+
+    def slowly() -> str:
+        assert go_on.wait(30)
+        return "two"
+
+    assert shared_data.latest("question", 1, lambda: "one", patience=30) == ("one", True)
+    assert shared_data.latest("question", 2, slowly, patience=0.05) == ("one", False)
+    assert shared_data.latest("question", 3, lambda: "three", patience=30) == ("one", False), "the second is still being made"
+    go_on.set()
+    shared_data.soon("question", 2, lambda: "", patience=30)
+    assert shared_data.latest("question", 3, lambda: "three", patience=30) == ("three", True)
 
 
 def test_a_page_stays_right_when_the_sweep_moves_on(open_page: Open, made: Made) -> None:

@@ -9,8 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.control.states import OPEN
+from core.errors import SweepError
 from core.store import SweepRow
 from core.store.browse import AttemptRow
+from dashboards.report.verdicts import Verdict, verdicts
+from dashboards.web.data import Data
+from dashboards.web.shown import shown, there
 from dashboards.web.site import Site, address, as_csv
 
 
@@ -67,14 +71,19 @@ def cost(attempts: Sequence[AttemptRow]) -> Cost:
 
 @dataclass(frozen=True)
 class Line:
-    """A sweep on the overview; ``left`` is about how many seconds it still takes, where that can be said."""
+    """A sweep on the overview.
+
+    Attributes:
+        left: about how many seconds it still takes, where that can be said.
+        best: what is best by the metric that it selects by, or by its first one, with a trial of it; where its table is worked out.
+    """
 
     row: SweepRow
     counts: dict[str, int]
     causes: dict[str, int]
     cost: Cost
     left: float | None
-    corrupt: str | None = None
+    best: tuple[Verdict, str] | None = None
 
     @property
     def done(self) -> int:
@@ -92,8 +101,22 @@ def lines(site: Site) -> list[Line]:
         spent = data.soon(("cost", row.id), version, lambda row=row: cost(data.browser.attempts(row.id)), patience=5.0)  # type: ignore[misc]
         spent = spent if isinstance(spent, Cost) else Cost()
         states = counts.get(row.id, {})
-        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), data.problems.get(row.id)))
+        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), _best(data, row.id)))
     return found
+
+
+def _best(data: Data, sweep: str) -> tuple[Verdict, str] | None:
+    try:
+        found = shown(data, sweep)
+    except SweepError:  # its own page says what is wrong with it
+        return None
+    report = there(data, found)
+    known = verdicts(report) if report is not None else []
+    objective = str(found.revision.meta.get("objective", {}).get("metric", ""))
+    one = next((one for one in known if one.metric == objective), known[0] if known else None)
+    if one is None or one.cells[0] not in found.cells:
+        return None
+    return one, found.cells[one.cells[0]][0].id
 
 
 def _left(states: dict[str, int], spent: Cost) -> float | None:
@@ -137,7 +160,8 @@ def overview(site: Site, request: Request) -> Response:
             for line in shown
         ]  # fmt: skip
         return as_csv(header, rows, "sweeps")
-    version = str(hash(tuple((line.row.id, line.row.revision, tuple(sorted(line.counts.items())), line.cost.hours) for line in shown)))
+    seen = [(line.row.id, line.row.revision, sorted(line.counts.items()), line.cost.hours, line.best) for line in shown]
+    version = str(hash(repr(seen)))
     return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
 
 

@@ -111,6 +111,13 @@ def table_of(data: Data, found: Shown) -> Table:
     return Table(whole, False, True) if fresh else Table(quick, True, True)
 
 
+def there(data: Data, found: Shown) -> Report | None:
+    """The table where it is worked out already; nothing is begun."""
+    ready = (data.ready(*_question(data, found, examples)[:2]) for examples in (True, False))
+    report: Report | None = next((one for one in ready if one is not None), None)
+    return report
+
+
 def warm(data: Data) -> None:
     """Begin the table of the newest sweep, which is what readers open first."""
     newest = max(data.index.sweeps(), key=lambda row: row.created, default=None)

@@ -32,6 +32,8 @@ VIEWS = {
 }
 COLUMNS = 6
 """Metrics that the list of trials shows unless others are asked for."""
+MISSING = 10
+"""Cells without values that the table's page names."""
 DOWNLOADED = 100_000
 """Trials in one download."""
 
@@ -70,13 +72,15 @@ def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
     cells = [row for row in report.rows if row.kind == "cell"]
     pages = paging(where, len(cells), 100)
     names = short_names(report.axes)
+    missing = [row for row in report.rows if row.missing]
     columns = [(metric, digits(report, metric)) for metric in report.columns]
     return {
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [(one, [(name, found.cells[name][0].id) for name in one.cells if name in found.cells]) for one in verdicts(report)],
-        "missing": [row for row in report.rows if row.missing][:50], "mark": mark, "half_width": half_width, "signed": signed,
+        "verdicts": [(one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)],
+        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING),
+        "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
 

@@ -64,7 +64,8 @@ def trial(site: Site, request: Request) -> Response:
     values: dict[str, Any] = {
         "title": f"Trial {id[:10]}", "id": id, "sweep": sweep, "sweeps": sweeps, "planned": planned, "train": status, "attempts": attempts,
         "advice": (ADVICE.get(status.cause or "") or "").replace("TRIAL", id[:10]) if status and status.state == "failed" else "",
-        "config": _differences(site, sweep, planned, config), "only_set": where.flag("set"), "result": result, "scores": scores,
+        "config": _differences(site, sweep, planned, config), "only_set": where.word("config", ("differs", "all"), "differs") == "differs",
+        "result": result, "scores": scores,
         "name": cell_name(planned.cell) if planned is not None else "", "seed": config.get("seed"),
         "link": data.run_links(sweep).get(id) if sweep else None,
         "series": safely(lambda: series_names(data, [id]), [], "its points"), "x_axes": X_AXES, "orders": ORDERS,

@@ -242,6 +242,13 @@ class Browser:
             found |= set(connection.scalars(select(t.id).where(t.id.startswith(prefix, autoescape=True)).limit(20)))
         return sorted(found)
 
+    def recorded(self, trial: str) -> tuple[str, str, int] | None:
+        """(state, reason, attempts) of a trial as control last derived them, with all that its folder alone does not say."""
+        t = TrialTable
+        with self._index.reading() as connection:
+            row = connection.execute(select(t.state, t.reason, t.attempts).where(t.id == trial, t.state.is_not(None))).first()
+        return None if row is None else (str(row.state), row.reason or "", row.attempts)
+
     def sweeps_of(self, trial: str) -> list[str]:
         """The sweeps whose newest revision asks for a trial."""
         with self._index.reading() as connection:

@@ -75,7 +75,7 @@ class Line:
 
     Attributes:
         left: about how many seconds it still takes, where that can be said.
-        best: what is best by the metric that it selects by, or by its first one, with a trial of it; where its table is worked out.
+        best: what is best by the metric that it selects by and by its first other one, each with a trial of it; where its table is there.
     """
 
     row: SweepRow
@@ -83,7 +83,7 @@ class Line:
     causes: dict[str, int]
     cost: Cost
     left: float | None
-    best: tuple[Verdict, str] | None = None
+    best: Sequence[tuple[Verdict, str]] = ()
 
     @property
     def done(self) -> int:
@@ -105,18 +105,16 @@ def lines(site: Site) -> list[Line]:
     return found
 
 
-def _best(data: Data, sweep: str) -> tuple[Verdict, str] | None:
+def _best(data: Data, sweep: str) -> list[tuple[Verdict, str]]:
     try:
         found = shown(data, sweep)
     except SweepError:  # its own page says what is wrong with it
-        return None
+        return []
     report = there(data, found)
-    known = verdicts(report) if report is not None else []
+    known = [one for one in verdicts(report) if one.cells[0] in found.cells] if report is not None else []
     objective = str(found.revision.meta.get("objective", {}).get("metric", ""))
-    one = next((one for one in known if one.metric == objective), known[0] if known else None)
-    if one is None or one.cells[0] not in found.cells:
-        return None
-    return one, found.cells[one.cells[0]][0].id
+    known.sort(key=lambda one: one.metric != objective)
+    return [(one, found.cells[one.cells[0]][0].id) for one in known[:2]]
 
 
 def _left(states: dict[str, int], spent: Cost) -> float | None:

@@ -14,6 +14,7 @@ from html import unescape
 import pytest
 from starlette.testclient import TestClient
 
+from core.store import Index, StateRow
 from core.workspace import holds, nights
 from dashboards.web.data import Data
 from sweeps.cluster_state import ClusterWatch
@@ -133,6 +134,25 @@ def test_a_trial_shows_its_configuration_attempts_scores_and_mistakes_with_pictu
     failed = text(client, f"/trial/{shared.plan[6].id}")
     assert "user_bug" in failed
     assert "no space" in failed
+
+
+def test_an_open_trial_is_what_control_has_derived_until_it_moves_on(open_page: Open, made: Made) -> None:
+    client = open_page()
+    planned = made.plan[8]
+    with Index.open(made.workspace) as index:
+        index.record_states([StateRow(planned.id, "blocked", reason="waits for the stage features")])
+    page = text(client, f"/trial/{planned.id}")
+    assert "blocked waits for the stage features" in page
+    made.fail(8)
+    assert "failed" in text(client, f"/trial/{planned.id}")
+
+
+def test_the_overview_leads_with_what_is_best_and_how_sure_that_is(open_page: Open) -> None:
+    client = open_page()
+    text(client, SWEEP)
+    page = text(client, "/")
+    assert "head.layers=2 optim.lr=1e-05 is better than every other cell (t over seeds and examples" in page
+    assert "its mistakes" in page
 
 
 def test_the_first_digits_of_a_trial_lead_to_it(shared_page: Open, shared: Made) -> None:

@@ -120,7 +120,7 @@ def _worker(job: Job, answer: JobAnswer | None) -> Worker:
         state = "working" if job.started else "unknown" if answer.silent else "queued"
         says = answer.evidence
     return Worker(
-        job.key, job.sweep, job.job_id or str(worker.get("job_id") or ""), job.shape.key, job.shape.gpus, state,
+        job.key, job.sweep, job.job_id or str(worker.get("job_id") or ""), job.shape.key, job.gpus, state,
         float(details.get("created") or worker.get("began") or 0.0), str(worker.get("host") or ""), says, limits.of(job) or "",
     )  # fmt: skip
 

@@ -78,7 +78,9 @@ def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [(one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)],
+        "verdicts": [
+            (one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)
+        ],
         "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING),
         "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,

@@ -5,8 +5,8 @@
 
 ``rows`` is the time from opening the address to the first 50 rows in the DOM, with all 30 metrics as columns, in a fresh browser context
 (cold cache), median of the repetitions. Both servers run at once and are asked in turn; the window is tall enough that MLflow's table,
-which draws only what is seen, has 50 rows too. ``pages`` is each page's answer, the first and a later time. ``readers`` is the server's
-memory while fifty readers refresh their pages.
+which draws only what is seen, has 50 rows too. ``pages`` is the time until each page is there with all that it works out, the first and a
+later time. ``readers`` is the server's memory while fifty readers refresh pages of their own for a minute.
 
 MLflow's store is filled by bulk inserts into its own tables: making 5,000 runs through its client takes half an hour.
 """
@@ -40,6 +40,8 @@ from core.workspace.registration import register
 
 METRICS = 30
 ROWS = 50
+PAUSE = 1.0
+"""Seconds between two looks of a reader; a page that is open asks every four."""
 CONFIG = {
     "task": "reward_model",
     "paradigm": {"name": "naive"},
@@ -156,8 +158,14 @@ def first_rows(browser: Any, address: str, rows: str) -> float:
     return taken
 
 
-def measure_pages(base: str, trial: str) -> dict[str, tuple[float, float]]:
-    """{page: (seconds of its first answer, of its second)}."""
+def cpu(process: psutil.Process) -> float:
+    """User and system seconds of the server so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def measure_pages(base: str, trial: str, process: psutil.Process) -> dict[str, tuple[float, float, float]]:
+    """{page: (seconds until it is there for the first time, until it is there again, CPU seconds of that)}."""
     views = (
         "table",
         "grid",
@@ -170,33 +178,49 @@ def measure_pages(base: str, trial: str) -> dict[str, tuple[float, float]]:
         "trials&order=validation/accuracy&down=1",
     )
     pages = {"overview": "/", "cluster": "/cluster", "trial": f"/trial/{trial}", **{view: f"/sweep/many?view={view}" for view in views}}
+
+    def there(path: str) -> float:
+        started = time.perf_counter()
+        while True:
+            answer = requests.get(base + path, timeout=120)
+            answer.raise_for_status()
+            if "being worked out" not in answer.text:
+                return time.perf_counter() - started
+            time.sleep(0.05)
+
     found = {}
     for name, path in pages.items():
-        taken = []
-        for _ in range(2):
-            started = time.perf_counter()
-            requests.get(base + path, timeout=120).raise_for_status()
-            taken.append(time.perf_counter() - started)
-        found[name] = (taken[0], taken[1])
+        first = there(path)
+        before = cpu(process)
+        found[name] = (first, there(path), cpu(process) - before)
     return found
 
 
-def readers(base: str, process: psutil.Process, rounds: int = 10) -> list[float]:
-    """Memory of the server in MiB after each round, in which fifty readers refresh pages of their own."""
+def readers(base: str, process: psutil.Process, seconds: float) -> tuple[list[float], int]:
+    """Memory of the server in MiB, taken ten times while fifty readers refresh pages of their own as a browser does; and their requests."""
     paths = [f"/sweep/many?view=trials&page={number + 1}&order=train/loss" for number in range(40)]
     paths += [f"/sweep/many?view={view}" for view in ("table", "grid", "intervals", "parallel", "curves")] * 2
+    end = time.monotonic() + seconds
 
-    def refresh(path: str) -> None:
-        answer = requests.get(base + path, timeout=120)
-        version = re.search(r'data-version="([^"]+)"', answer.text)
-        requests.get(base + path, headers={"X-Version": version[1] if version else ""}, timeout=120)
+    def read(path: str) -> int:
+        asked = 0
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                answer = session.get(base + path, timeout=120)  # opened anew, then renewed by its script
+                version = re.search(r'data-version="([^"]+)"', answer.text)
+                for _ in range(3):
+                    time.sleep(PAUSE)
+                    session.get(base + path, headers={"X-Version": version[1] if version else ""}, timeout=120)
+                asked += 4
+        return asked
 
-    memory = []
+    memory = [process.memory_info().rss / 2**20]
     with ThreadPoolExecutor(50) as pool:
-        for _ in range(rounds):
-            list(pool.map(refresh, paths))
+        asked = [pool.submit(read, path) for path in paths]
+        for _ in range(10):
+            time.sleep(seconds / 10)
             memory.append(process.memory_info().rss / 2**20)
-    return memory
+        return memory, sum(one.result() for one in asked)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 600) -> None:
@@ -211,6 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The dashboard beside MLflow's run table.")
     parser.add_argument("--runs", type=int, default=5000)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--readers", type=float, default=60.0, help="seconds for which fifty readers refresh")
     given = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -238,10 +263,13 @@ def main() -> None:
             a, b = statistics.median(ours), statistics.median(theirs)
             print(f"rows: dashboard {a:.2f} s ({min(ours):.2f} to {max(ours):.2f})")
             print(f"rows: MLflow {b:.2f} s ({min(theirs):.2f} to {max(theirs):.2f}), {b / a:.1f} times as long")
-            for name, (first, again) in measure_pages(base, f"{7:02x}{7:030x}").items():
-                print(f"pages: {name}: {first:.2f} s, again {again:.2f} s")
-            memory = readers(base, psutil.Process(ui.pid))
-            print("readers: MiB after each round: " + " ".join(f"{one:.0f}" for one in memory))
+            server = psutil.Process(ui.pid)
+            for name, (first, again, used) in measure_pages(base, f"{7:02x}{7:030x}", server).items():
+                print(f"pages: {name}: {first:.2f} s, again {again:.2f} s (CPU {used:.2f} s)")
+            before = cpu(server)
+            memory, asked = readers(base, server, given.readers)
+            print(f"readers: {asked} requests of 50 readers in {given.readers:.0f} s, CPU {cpu(server) - before:.1f} s")
+            print("readers: MiB from start to end: " + " ".join(f"{one:.0f}" for one in memory))
         finally:
             ui.send_signal(signal.SIGINT)
             ui.wait(60)

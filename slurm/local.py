@@ -150,7 +150,7 @@ class LocalSubmitter:
 
     def _reserve(self, sweep: str, revision: int, shape: Shape, grant: Grant | None) -> Path | None:
         jobs = jobs_of(self.workspace, sweep)
-        everyone = [job for id in sorted(sweep.id for sweep in self.workspace.sweeps()) for job in jobs_of(self.workspace, id)]
+        everyone = jobs_of(self.workspace)
         answers = LocalScheduler().poll(everyone)
         taken = {gpu for job in everyone if answers[job.key].alive and job.left is None for gpu in job.details.get("gpus", [])}
         allotted, slots = self._allotted(shape), self.room(shape).slots

@@ -12,8 +12,9 @@ from core.control.tick import SweepReader
 from core.store import Index
 from core.workspace.layout import Workspace
 from core.workspace.registration import newest, resolve
-from dashboards.web.answers import Refreshed
+from dashboards.web.answers import ClusterState, Refreshed
 from sweeps import wiring
+from sweeps.cluster_state import ClusterWatch
 from sweeps.comparing import compare_named, sides_of
 from sweeps.reporting import gather
 from sweeps.watching import mirror_once
@@ -26,6 +27,7 @@ class HouseAnswers:
         self._workspace = workspace
         self._readers: dict[str, SweepReader] = {}
         self._lock = threading.Lock()
+        self._cluster = ClusterWatch(workspace)
 
     def refresh(self, index: Index, sweep: str) -> Refreshed:
         """Index and derived states brought up to date."""
@@ -54,3 +56,7 @@ class HouseAnswers:
     def compare(self, a: str, b: str, metrics: Sequence[str]) -> Sequence[Comparison]:
         """As ``sweep compare``."""
         return compare_named(self._workspace, a, b, metrics).comparisons
+
+    def cluster(self) -> ClusterState:
+        """One look, by whoever asks; the scheduler's answer is shared with all processes of the user."""
+        return self._cluster.look()

@@ -29,18 +29,18 @@ RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue
 """What ``Job.details`` holds of the orders."""
 
 
-def jobs_of(workspace: Workspace, sweep_id: str) -> list[Job]:
-    """The workers that were submitted for a sweep, oldest first."""
+def jobs_of(workspace: Workspace, sweep_id: str | None = None) -> list[Job]:
+    """The workers that were submitted for a sweep, or for all of them, oldest first."""
     found = []
     for name in sorted(os.listdir(workspace.jobs)) if workspace.jobs.is_dir() else ():
         folder = workspace.jobs / name
         record = _json(folder / "job.json")
-        if record is None or record.get("sweep") != sweep_id:
+        if record is None or (sweep_id is not None and record.get("sweep") != sweep_id):
             continue
         submitted = _json(folder / "submitted.json") or {}
         found.append(
             Job(
-                key=name, sweep=sweep_id, revision=record["revision"], shape=Shape(**record["shape"]),
+                key=name, sweep=record["sweep"], revision=record["revision"], shape=Shape(**record["shape"]),
                 slots=int(record.get("slots", 1)), job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(),
                 left=_json(folder / "left.json"),
                 details={

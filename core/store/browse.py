@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, Text, cast, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -14,6 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from core.store.index import Index, TrialRow
 from core.store.models import AttemptTable, MetricTable, PlannedTable, ScoreMetricTable, ScoringTable, SweepTable, TrialTable
 
+T = TypeVar("T")
 PATH = re.compile(r"[\w.-]+")
 BOOLEANS = {"true": "1", "false": "0"}
 """How SQLite takes them out of JSON."""
@@ -81,16 +83,37 @@ class AttemptRow:
 
 
 class Browser:
-    """Questions of a reader to an open index."""
+    """Questions of readers to an open index. What all of them ask is answered once until somebody writes to the index."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self._lock = threading.Lock()
+        self._stamp: int | None = None
+        self._answers: dict[Hashable, Any] = {}
+
+    def _once(self, question: Hashable, answer: Callable[[], T]) -> T:
+        stamp = self._index.stamp()  # before the question: an answer may be newer than its stamp, and never older
+        with self._lock:
+            if stamp is None or stamp != self._stamp:
+                self._stamp = stamp
+                self._answers.clear()
+            if question in self._answers:
+                known: T = self._answers[question]
+                return known
+        found = answer()
+        with self._lock:
+            if stamp is not None and stamp == self._stamp:
+                self._answers[question] = found
+        return found
 
     def version(self, sweep: str, *, points: bool = True) -> str:
         """Changes whenever the index has learnt anything new of a sweep: states, attempts, results, scorings, revisions.
 
         ``points`` adds journal lines: what is made of results alone need not be made anew for each.
         """
+        return self._once(("version", sweep, points), lambda: self._version(sweep, points))
+
+    def _version(self, sweep: str, points: bool) -> str:
         p, t, a, s = PlannedTable, TrialTable, AttemptTable, ScoringTable
         of = p.sweep == sweep
         queries: list[Select[*tuple[Any, ...]]] = [
@@ -129,6 +152,9 @@ class Browser:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """{sweep: {state: trials}}; a trial without a recorded state counts as pending."""
+        return self._once("counts", self._counts)
+
+    def _counts(self) -> dict[str, dict[str, int]]:
         p, t = PlannedTable, TrialTable
         state = func.coalesce(t.state, "pending")
         query = select(p.sweep, state, func.count()).outerjoin(t, t.id == p.trial).group_by(p.sweep, state)
@@ -140,6 +166,9 @@ class Browser:
 
     def causes(self) -> dict[str, dict[str, int]]:
         """{sweep: {cause: failed trials}}."""
+        return self._once("causes", self._causes)
+
+    def _causes(self) -> dict[str, dict[str, int]]:
         p, t = PlannedTable, TrialTable
         query = (
             select(p.sweep, t.cause, func.count()).join(t, t.id == p.trial).where(t.state == "failed").group_by(p.sweep, t.cause)
@@ -212,6 +241,13 @@ class Browser:
             found = set(connection.scalars(select(p.trial).where(p.trial.startswith(prefix, autoescape=True)).distinct().limit(20)))
             found |= set(connection.scalars(select(t.id).where(t.id.startswith(prefix, autoescape=True)).limit(20)))
         return sorted(found)
+
+    def recorded(self, trial: str) -> tuple[str, str, int] | None:
+        """(state, reason, attempts) of a trial as control last derived them, with all that its folder alone does not say."""
+        t = TrialTable
+        with self._index.reading() as connection:
+            row = connection.execute(select(t.state, t.reason, t.attempts).where(t.id == trial, t.state.is_not(None))).first()
+        return None if row is None else (str(row.state), row.reason or "", row.attempts)
 
     def sweeps_of(self, trial: str) -> list[str]:
         """The sweeps whose newest revision asks for a trial."""

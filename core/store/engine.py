@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import re
 import socket
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +74,8 @@ class Database:
         self.url = url
         self.notices: list[str] = []
         self._schema = schema_name(workspace)
+        self._looking = threading.Lock()
+        self._look: sqlite3.Connection | None = None
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql()
         try:
@@ -111,6 +115,21 @@ class Database:
         """A connection that sees one state of the index."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def stamp(self) -> int | None:
+        """Another number whenever somebody else has written; ``None`` where the database does not tell (PostgreSQL)."""
+        if not self.is_sqlite:
+            return None
+        with self._looking:
+            if self._look is None:  # a connection that never writes: to it, every writer is somebody else
+                self._look = sqlite3.connect(str(self.url.database), timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            return int(self._look.execute("PRAGMA data_version").fetchone()[0])
+
+    def _look_away(self) -> None:
+        with self._looking:
+            if self._look is not None:
+                self._look.close()
+            self._look = None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -154,6 +173,7 @@ class Database:
     def replace_damaged(self) -> None:
         """Remove a damaged SQLite file and begin an empty one."""
         self.engine.dispose()
+        self._look_away()
         path = Path(str(self.url.database))
         for file in (path, path.with_name(path.name + "-journal")):
             file.unlink(missing_ok=True)
@@ -169,4 +189,5 @@ class Database:
 
     def close(self) -> None:
         """Let go of all connections."""
+        self._look_away()
         self.engine.dispose()

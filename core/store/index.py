@@ -172,16 +172,20 @@ class Index:
         return self._sync(workspace, None, progress)
 
     def record_states(self, rows: Iterable[StateRow]) -> None:
-        """Store the states that control derived, beside what the files say."""
-        values = [
-            {
+        """Store the states that control derived, beside what the files say; those that are stored already cost no write."""
+        values = {
+            row.trial: {
                 "id": row.trial, "state": row.state, "cause": row.cause, "reason": row.reason, "flags": list(row.flags),
                 "attempts": row.attempts,
             }
             for row in rows
-        ]  # fmt: skip
+        }  # fmt: skip
+        t = TrialTable
         with self._database.write() as connection:
-            upsert(connection, TrialTable, values)
+            for ids in _chunks(values, MANY):
+                query = select(t.id, t.state, t.cause, t.reason, t.flags, t.attempts).where(t.id.in_(ids))
+                known = {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+                upsert(connection, TrialTable, [values[id] for id in ids if known.get(id) != values[id]])
 
     def _sync(self, workspace: Workspace, wanted: list[str] | None, progress: Callable[[int], None] | None = None) -> Changes:
         changes = Changes()
@@ -216,6 +220,10 @@ class Index:
     def reading(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state of the index, for questions that are asked elsewhere (:mod:`core.store.browse`)."""
         return self._database.read()
+
+    def stamp(self) -> int | None:
+        """Another number whenever anybody has written to the index since; ``None`` where the database does not tell."""
+        return self._database.stamp()
 
     def counts(self) -> dict[str, int]:
         """How many rows of each kind there are."""

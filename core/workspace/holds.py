@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep, Workspace
@@ -39,12 +40,22 @@ def remember(sweep: Sweep, folder: Path | None, account: str | None) -> None:
 
 def of(workspace: Workspace, sweep: Sweep) -> Workspace:
     """The workspace as a sweep sees it: held where its own HOLD is set, or one of its site's that means this sweep."""
-    file = sweep.folder / "holds.json"
-    record = read_json(file) if file.exists() else {}
+    record = _record(sweep)
     if not record.get("folder"):
         return workspace
     accounts = (str(record["account"]),) if record.get("account") else ()
     return Workspace(workspace.root, tuple(places(Path(record["folder"]), users=(user(),), accounts=accounts)))
+
+
+def folder_of(sweep: Sweep) -> Path | None:
+    """The site's folder whose HOLDs a sweep obeys."""
+    folder = _record(sweep).get("folder")
+    return Path(folder) if folder else None
+
+
+def _record(sweep: Sweep) -> dict[str, Any]:
+    file = sweep.folder / "holds.json"
+    return dict(read_json(file)) if file.exists() else {}
 
 
 def set_hold(file: Path, why: str) -> None:

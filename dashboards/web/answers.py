@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.analysis.compare import Comparison, Side
@@ -17,6 +17,94 @@ class Refreshed:
 
     moves: bool
     problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as its folder and the scheduler's last answer show it.
+
+    Attributes:
+        state: ``queued``, ``working``, ``unknown`` (nobody answers for it), ``left`` by itself, or ``ended`` by the scheduler.
+        created: unix seconds of its submission.
+        says: the scheduler's words, or why it left.
+        night: ``GRID/NIGHT`` that it works for.
+    """
+
+    key: str
+    sweep: str
+    job: str
+    shape: str
+    gpus: int
+    state: str
+    created: float
+    host: str = ""
+    says: str = ""
+    night: str = ""
+
+
+@dataclass(frozen=True)
+class NightFacts:
+    """A night of a grid; times in unix seconds, budgets in GPU-hours.
+
+    Attributes:
+        state: ``open``, ``over``, ``skipped`` or ``missed``.
+        granted: what its workers were given, and may use up to the end of their time.
+        used: what those of them used that are over.
+        completed: trials that it completed; ``None`` while that is not written down.
+        attempts: how the attempts of its workers ended, by state.
+        why: why it was skipped or missed.
+    """
+
+    name: str
+    opens: float
+    closes: float
+    state: str
+    budget: float | None = None
+    granted: float = 0.0
+    used: float = 0.0
+    workers: int = 0
+    completed: int | None = None
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    why: str | None = None
+
+    @property
+    def left(self) -> float | None:
+        """GPU-hours of the budget that nobody was given."""
+        return None if self.budget is None else max(0.0, self.budget - self.granted)
+
+
+@dataclass(frozen=True)
+class NightlyGrid:
+    """A nightly grid: when it runs, what it may use, the night that is open, the last one, the next."""
+
+    name: str
+    sweep: str
+    cluster: str
+    window: str
+    days: str
+    zone: str
+    paused: bool
+    budget: float | None
+    next_opens: float
+    open: NightFacts | None = None
+    last: NightFacts | None = None
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """What runs, waits and may run.
+
+    Attributes:
+        workers: of all sweeps, the newest first.
+        grids: the nightly grids.
+        holds: each HOLD that is set, as (what it stops, who set it and why).
+        trouble: what could not be found out, and why.
+    """
+
+    workers: Sequence[Worker] = ()
+    grids: Sequence[NightlyGrid] = ()
+    holds: Sequence[tuple[str, str]] = ()
+    trouble: Sequence[str] = ()
 
 
 class Answers(Protocol):
@@ -44,4 +132,10 @@ class Answers(Protocol):
 
         Raises:
             SweepError: a name or a metric stands for nothing, or nothing can be compared.
+        """
+
+    def cluster(self) -> ClusterState:
+        """Workers with the scheduler's word, nights with their budgets, and HOLDs.
+
+        The scheduler is asked as all processes of the user ask it: one question for everybody, within the budget of calls a minute.
         """

@@ -17,9 +17,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from core.errors import EnvironmentFault, SweepError, UsageError
-from dashboards.web import compare, examples, figures, overview, sweep, trial
+from dashboards.web import cluster, compare, examples, figures, overview, sweep, trial
 from dashboards.web.access import Access, Guard
 from dashboards.web.data import Data, NotHere
+from dashboards.web.shown import warm
 from dashboards.web.site import HERE, Site
 
 Page = Callable[[Site, Request], Response]
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 ROUTES: tuple[tuple[str, Page], ...] = (
     ("/", overview.overview),
-    ("/cluster", overview.cluster),
+    ("/cluster", cluster.cluster),
     ("/compare", compare.compare),
     ("/sweep/{sweep}", sweep.sweep),
     ("/sweep/{sweep}/table.csv", sweep.table_csv),
@@ -54,7 +55,7 @@ def create_app(data: Data, access: Access) -> Starlette:
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:
-        data.start()
+        data.start(lambda: warm(data))
         yield
         await run_in_threadpool(data.close)
 

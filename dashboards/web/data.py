@@ -19,7 +19,7 @@ from core.store.browse import Browser
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, newest
 from dashboards.mlflow.place import store_of
-from dashboards.web.answers import Answers
+from dashboards.web.answers import Answers, ClusterState
 
 REFRESH_SECONDS = 3.0
 """Between two looks at sweeps that move."""
@@ -27,6 +27,8 @@ SETTLED_SECONDS = 30.0
 """Between two looks at sweeps that have come to an end: a retry or a new launch may move them again."""
 PATIENCE = 0.7
 """Seconds that a page waits for an answer before it says that it is being worked out."""
+CLUSTER_SECONDS = 10.0
+"""Between two looks at workers and nights, however many readers ask."""
 KEPT = 120
 """Long answers that are kept."""
 
@@ -76,15 +78,21 @@ class Data:
         self.mlflow = mlflow or store_of(workspace).ui
         self.problems: dict[str, str] = {}
         self._kept: OrderedDict[Hashable, tuple[Hashable, Future[Any]]] = OrderedDict()
+        self._before: dict[Hashable, Any] = {}
         self._lock = threading.Lock()
         self._quick = ThreadPoolExecutor(2, thread_name_prefix="answers")
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="long-answers")
+        self._watch = ThreadPoolExecutor(1, thread_name_prefix="cluster")
+        self._cluster: tuple[float, Future[ClusterState]] | None = None
+        self._seen: ClusterState | None = None
         self._stop = threading.Event()
         self._sweeps: dict[str, Sweeping] = {}
+        self._first: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._refresh_on, name="refresh", daemon=True)
 
-    def start(self) -> None:
-        """Begin to follow the files."""
+    def start(self, first: Callable[[], object]) -> None:
+        """Begin to follow the files; ``first`` is called before, in the same thread."""
+        self._first = first
         self._thread.start()
 
     def close(self) -> None:
@@ -92,13 +100,17 @@ class Data:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        for pool in (self._quick, self._slow):
+        for pool in (self._quick, self._slow, self._watch):
             pool.shutdown(cancel_futures=True)
         self.index.close()
 
     # -- following the files ------------------------------------------------------------------------------------------------
 
     def _refresh_on(self) -> None:
+        try:
+            self._first()
+        except Exception:  # whoever opens the page is told
+            _log.debug("before the first look", exc_info=True)
         while not self._stop.wait(REFRESH_SECONDS):
             self.refresh()
 
@@ -129,6 +141,22 @@ class Data:
                 _log.exception("refreshing %s", id)
                 self.problems[id] = f"{type(error).__name__}: {error}"
             known.looked = time.monotonic()
+
+    def cluster(self, patience: float = 3.0) -> ClusterState | None:
+        """Workers, nights and HOLDs, looked at once for all readers; the last look while a new one takes long, ``None`` before the first.
+
+        Raises:
+            SweepError: they cannot be read.
+        """
+        with self._lock:
+            asked = self._cluster
+            if asked is None or (asked[1].done() and time.monotonic() - asked[0] > CLUSTER_SECONDS):
+                asked = self._cluster = (time.monotonic(), self._watch.submit(self.answers.cluster))
+        try:
+            self._seen = asked[1].result(patience)
+        except NotYet:
+            pass
+        return self._seen
 
     # -- sweeps -----------------------------------------------------------------------------------------------------------------
 
@@ -208,7 +236,7 @@ class Data:
                 known = self._kept[name] = (version, (self._slow if slow else self._quick).submit(work))
             self._kept.move_to_end(name)
             while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+                self._before.pop(self._kept.popitem(last=False)[0], None)
         try:
             return known[1].result(patience)
         except NotYet:
@@ -218,6 +246,26 @@ class Data:
                 if self._kept.get(name) is known:
                     del self._kept[name]
             raise
+
+    def latest(
+        self, name: Hashable, version: Hashable, work: Callable[[], Any], *, patience: float = PATIENCE, slow: bool = False
+    ) -> tuple[Any, bool]:
+        """As :meth:`soon`, but the answer before this one stands in while it is worked out; with whether it is of this version.
+
+        A version is begun when the one before it is through. So of a sweep that moves on faster than its table is made, readers see
+        tables all the same, each a moment old.
+        """
+        with self._lock:
+            known = self._kept.get(name)
+            if known is not None and known[0] != version and known[1].done() and known[1].exception() is None:
+                self._before[name] = known[1].result()
+            if known is None or (known[0] != version and known[1].done()):
+                known = self._kept[name] = (version, (self._slow if slow else self._quick).submit(work))
+            before = self._before.get(name, Pending())
+        if known[0] != version and not isinstance(before, Pending) and not known[1].done():
+            return before, False
+        found = self.soon(name, known[0], work, patience=patience, slow=slow)
+        return (before, False) if isinstance(found, Pending) else (found, known[0] == version)
 
     def ready(self, name: Hashable, version: Hashable) -> Any:
         """This answer where it is there already, else ``None``."""

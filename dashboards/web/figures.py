@@ -22,8 +22,8 @@ from dashboards import plots
 from dashboards.report.numbers import axis_value, short_names
 from dashboards.web.address import Address
 from dashboards.web.data import Data, NotHere
-from dashboards.web.shown import Shown, quick_report, report_of, shown, there
-from dashboards.web.site import Site, address, as_csv, attachment
+from dashboards.web.shown import Shown, downloaded, shown, table_of
+from dashboards.web.site import Paging, Site, address, as_csv, attachment, paging
 
 KINDS = ("grid", "curves", "intervals", "importance", "parallel")
 CURVES = 10
@@ -31,6 +31,8 @@ CURVES = 10
 POINTS = 400
 """Points of a curve that are drawn."""
 X_AXES = {"step": "step", "tokens": "tokens seen by training (from its logged steps)", "time": "time in attempts (minutes)"}
+GRID_ROWS = 100
+"""Rows of a grid on one page; its picture has all."""
 STEPS = 10
 """Shades of a metric's cells on the page."""
 
@@ -66,7 +68,7 @@ class Figure:
         header: of its rows.
         rows: what is plotted, for a table and a download.
         draw: makes the picture.
-        grid: the grid as cells that can be followed, for kind ``grid``: (names across, names down with their cells).
+        grid: the grid as cells that can be followed, for kind ``grid``: (names across, names down with their cells); a page of it.
     """
 
     kind: str
@@ -77,6 +79,7 @@ class Figure:
     draw: Callable[[plots.Look], bytes] = field(repr=False)
     grid: tuple[Sequence[str], Sequence[tuple[str, Sequence[GridCell]]]] | None = None
     axes: tuple[str, str] = ("", "")
+    paging: Paging | None = None
 
 
 def figure(data: Data, found: Shown, report: Report, kind: str, where: Address) -> Figure:
@@ -134,6 +137,8 @@ def _grid(data: Data, found: Shown, report: Report, where: Address) -> Figure:
     for name, trials in found.cells.items():
         there.setdefault((axis_value(trials[0].cell.get(down)), axis_value(trials[0].cell.get(across))), []).append(name)
     x_label, y_label = names.get(across, ""), names.get(down, "")
+    pages = paging(where, len(rows), GRID_ROWS)
+    seen = rows[pages.first_row - 1 if rows else 0 : pages.last_row]
     if by == "state":
         states = {
             place: Counter(trial.state or "pending" for name in cells for trial in found.cells[name]) for place, cells in there.items()
@@ -141,7 +146,7 @@ def _grid(data: Data, found: Shown, report: Report, where: Address) -> Figure:
         grid = [
             (row, [GridCell(", ".join(f"{n} {state}" for state, n in states.get((row, column), Counter()).items()) or "–",
                             _worst(states.get((row, column), Counter())), there.get((row, column), [])) for column in columns])
-            for row in rows
+            for row in seen
         ]  # fmt: skip
         flat = [[row, column, state, n] for (row, column), counts in states.items() for state, n in counts.items()]
 
@@ -158,18 +163,20 @@ def _grid(data: Data, found: Shown, report: Report, where: Address) -> Figure:
             draw,
             (columns, grid),
             (x_label, y_label),
+            pages,
         )
     means = {row.name: row.metrics[metric].mean for row in _cells(report) if metric in row.metrics}
     values: dict[tuple[str, str], float | None] = {
         place: _mean([means[name] for name in cells if means.get(name) is not None]) for place, cells in there.items()
     }
     known = [value for value in values.values() if value is not None]
+    ends = (min(known), max(known)) if known else (0.0, 0.0)
     digits = 1 if is_percent(metric) else 3
     grid = [
         (row, [GridCell("–" if values.get((row, column)) is None else f"{values[row, column]:.{digits}f}",
-                        _shade(values.get((row, column)), known),
+                        _shade(values.get((row, column)), *ends),
                         there.get((row, column), [])) for column in columns])
-        for row in rows
+        for row in seen
     ]  # fmt: skip
 
     def draw_metric(look: plots.Look) -> bytes:
@@ -178,7 +185,9 @@ def _grid(data: Data, found: Shown, report: Report, where: Address) -> Figure:
 
     flat = [[row, column, value, len(there[row, column])] for (row, column), value in values.items()]
     words = f"The grid by {unit(metric)}: the mean of the cells that fall into a place."
-    return Figure("grid", words, choices, [y_label, x_label, metric, "cells"], flat, draw_metric, (columns, grid), (x_label, y_label))
+    return Figure(
+        "grid", words, choices, [y_label, x_label, metric, "cells"], flat, draw_metric, (columns, grid), (x_label, y_label), pages
+    )
 
 
 def _worst(counts: Mapping[str, int]) -> str:
@@ -187,10 +196,9 @@ def _worst(counts: Mapping[str, int]) -> str:
     return next((f"state-{state}" for state in order if counts.get(state)), "state-none")
 
 
-def _shade(value: float | None, known: Sequence[float]) -> str:
+def _shade(value: float | None, low: float, high: float) -> str:
     if value is None:
         return "state-none"
-    low, high = min(known), max(known)
     return f"shade-{STEPS // 2 if high == low else min(STEPS - 1, int((value - low) / (high - low) * STEPS))}"
 
 
@@ -371,13 +379,12 @@ def plot(site: Site, request: Request) -> Response:
     if kind not in KINDS:
         raise NotHere("no such plot", found=kind[:80], allowed=KINDS)
     found = shown(site.data, request.path_params["sweep"])
-    report, partial = report_of(site.data, found)
-    if report is None:
-        report = there(quick_report(site.data, found, 120.0))
+    table = table_of(site.data, found)
+    report = table.report or downloaded(site.data, found, examples=False, patience=120.0)
     made = figure(site.data, found, report, kind, where)
     name = f"{found.id}-{kind}.{format}"
     if format == "csv":
         return as_csv(made.header, made.rows, name.removesuffix(".csv"))
     wanted = look(where, format)
-    key = (found.id, found.version, str(partial), kind, str(sorted(where.values.multi_items())), format)
+    key = (found.id, found.version, table.version, kind, str(sorted(where.values.multi_items())), format)
     return picture(site.pictures.get(key, lambda: made.draw(wanted)), format, name=name, download=where.flag("save"))

@@ -1,21 +1,30 @@
-"""Overview: every sweep with its progress, what is left, what it cost and what failed. Cluster: who works, and where hours went."""
+"""Overview: every sweep with its progress, what is left, what it cost and what failed."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.control.jobs import jobs_of, recorded
 from core.control.states import OPEN
+from core.errors import SweepError
 from core.store import SweepRow
 from core.store.browse import AttemptRow
+from dashboards.report.verdicts import Verdict, verdicts
+from dashboards.web.data import Data
+from dashboards.web.shown import shown, there
 from dashboards.web.site import Site, address, as_csv
+
+
+@dataclass
+class Waste:
+    """Attempts that ended without completing, and the hours that were for nothing."""
+
+    attempts: int = 0
+    hours: float = 0.0
+    gpu_hours: float = 0.0
 
 
 @dataclass
@@ -27,6 +36,7 @@ class Cost:
         gpu_hours: the same times their GPUs.
         wasted: hours of attempts that ended without bringing their trial further than a checkpoint that another one used.
         seconds: of each finished attempt, for an estimate of what is left.
+        waste: by cause, or by the state of an attempt that has none.
     """
 
     hours: float = 0.0
@@ -34,7 +44,7 @@ class Cost:
     wasted: float = 0.0
     wasted_gpu: float = 0.0
     seconds: list[float] = field(default_factory=list)
-    by_cause: Counter[str] = field(default_factory=Counter)
+    waste: dict[str, Waste] = field(default_factory=dict)
 
 
 def cost(attempts: Sequence[AttemptRow]) -> Cost:
@@ -52,20 +62,28 @@ def cost(attempts: Sequence[AttemptRow]) -> Cost:
             lost = hours * (1 - min(1.0, attempt.checkpoint / attempt.steps)) if attempt.steps else hours
             found.wasted += lost
             found.wasted_gpu += lost * attempt.gpus
-            found.by_cause[attempt.cause or attempt.state] += 1
+            of = found.waste.setdefault(attempt.cause or attempt.state, Waste())
+            of.attempts += 1
+            of.hours += lost
+            of.gpu_hours += lost * attempt.gpus
     return found
 
 
 @dataclass(frozen=True)
 class Line:
-    """A sweep on the overview; ``left`` is about how many seconds it still takes, where that can be said."""
+    """A sweep on the overview.
+
+    Attributes:
+        left: about how many seconds it still takes, where that can be said.
+        best: what is best by the metric that it selects by and by its first other one, each with a trial of it; where its table is there.
+    """
 
     row: SweepRow
     counts: dict[str, int]
     causes: dict[str, int]
     cost: Cost
     left: float | None
-    corrupt: str | None = None
+    best: Sequence[tuple[Verdict, str]] = ()
 
     @property
     def done(self) -> int:
@@ -83,8 +101,20 @@ def lines(site: Site) -> list[Line]:
         spent = data.soon(("cost", row.id), version, lambda row=row: cost(data.browser.attempts(row.id)), patience=5.0)  # type: ignore[misc]
         spent = spent if isinstance(spent, Cost) else Cost()
         states = counts.get(row.id, {})
-        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), data.problems.get(row.id)))
+        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), _best(data, row.id)))
     return found
+
+
+def _best(data: Data, sweep: str) -> list[tuple[Verdict, str]]:
+    try:
+        found = shown(data, sweep)
+    except SweepError:  # its own page says what is wrong with it
+        return []
+    report = there(data, found)
+    known = [one for one in verdicts(report) if one.cells[0] in found.cells] if report is not None else []
+    objective = str(found.revision.meta.get("objective", {}).get("metric", ""))
+    known.sort(key=lambda one: one.metric != objective)
+    return [(one, found.cells[one.cells[0]][0].id) for one in known[:2]]
 
 
 def _left(states: dict[str, int], spent: Cost) -> float | None:
@@ -128,49 +158,10 @@ def overview(site: Site, request: Request) -> Response:
             for line in shown
         ]  # fmt: skip
         return as_csv(header, rows, "sweeps")
-    version = str(hash(tuple((line.row.id, line.row.revision, tuple(sorted(line.counts.items())), line.cost.hours) for line in shown)))
+    seen = [(line.row.id, line.row.revision, sorted(line.counts.items()), line.cost.hours, line.best) for line in shown]
+    version = str(hash(repr(seen)))
     return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
 
 
 def _states(found: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(state for line in found for state in line.counts))
-
-
-def cluster(site: Site, request: Request) -> Response:
-    """Workers as their folders show them, and where the hours of each sweep went."""
-    where = address(request)
-    state = where.word("state", ("all", "queued", "working", "left", "ended"), "all")
-    workers = [worker for sweep in site.workspace.sweeps() for worker in _workers(site, sweep.id)]
-    workers.sort(key=lambda worker: (worker["state"] in ("left", "ended"), -worker["created"]))
-    counts = Counter(worker["state"] for worker in workers)
-    shown = [worker for worker in workers if state in ("all", worker["state"])]
-    if where.flag("csv"):
-        names = ["sweep", "key", "job", "shape", "state", "created", "says"]
-        return as_csv(names, [[worker[name] for name in names] for worker in shown], "workers")
-    found = lines(site)
-    version = str(hash((tuple(sorted(counts.items())), tuple(line.cost.hours for line in found))))
-    return site.page(
-        request, "cluster.html", title="Cluster", workers=shown[:200], more=max(0, len(shown) - 200), counts=counts, state=state,
-        lines=found, held=site.workspace.held, version=version,
-    )  # fmt: skip
-
-
-def _workers(site: Site, sweep: str) -> list[dict[str, Any]]:
-    found = []
-    for job in jobs_of(site.workspace, sweep):
-        answer = recorded(site.workspace.jobs / job.key)
-        over = answer is not None and not answer.alive
-        state = "left" if job.left is not None else "ended" if over else "working" if job.started else "queued"
-        worker = job.details.get("worker") or {}
-        folder = site.workspace.jobs / job.key / "job.json"
-        try:
-            created = folder.stat().st_mtime
-        except OSError:
-            created = time.time()
-        found.append(
-            {
-                "sweep": sweep, "key": job.key, "job": job.job_id or "", "shape": job.shape.key, "state": state, "created": created,
-                "host": worker.get("host") or "", "says": (job.left or {}).get("reason") or (answer.evidence if answer is not None else ""),
-            }
-        )  # fmt: skip
-    return found

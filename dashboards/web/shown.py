@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.analysis.report import Report
@@ -10,7 +10,7 @@ from core.definition.plan import cell_name
 from core.errors import EnvironmentFault
 from core.store import TrialRow
 from core.workspace.registration import Revision
-from dashboards.web.data import PATIENCE, Data, Pending
+from dashboards.web.data import Data, Pending
 
 
 @dataclass(frozen=True)
@@ -50,47 +50,80 @@ def shown(data: Data, sweep: str) -> Shown:
     """
     revision = data.revision(sweep)
     results = data.browser.version(sweep, points=False)
-    cells: dict[str, list[TrialRow]] = {}
-    rows = data.soon(("rows", sweep), results, lambda: data.index.trials(sweep), patience=20.0)
-    for row in () if isinstance(rows, Pending) else rows:
-        cells.setdefault(cell_name(row.cell), []).append(row)
+    cells = data.soon(("cells", sweep), results, lambda: _cells(data.index.trials(sweep)), patience=20.0)
+    if isinstance(cells, Pending):
+        cells = {}
     return Shown(revision, data.browser.version(sweep), results, data.browser.counts().get(sweep, {}), cells)
 
 
-def quick_report(data: Data, found: Shown, patience: float) -> Report | Pending:
-    """The sweep's table without statistics by example."""
-    report: Report | Pending = data.soon(
-        ("report", found.id, "quick"), found.results, lambda: data.answers.report(found.id, examples=False), patience=patience
-    )
-    return report
+def _cells(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+    found: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        found.setdefault(cell_name(row.cell), []).append(row)
+    return found
 
 
-def full_report(data: Data, found: Shown, patience: float) -> Report | Pending:
-    """The sweep's table with all statistics."""
-    report: Report | Pending = data.soon(
-        ("report", found.id, "full"), found.results, lambda: data.answers.report(found.id, examples=True), patience=patience, slow=True
-    )
-    return report
+@dataclass(frozen=True)
+class Table:
+    """A sweep's table as far as it is worked out.
+
+    Attributes:
+        report: ``None`` while even the first one is worked out.
+        partial: whether it is still without its statistics by example.
+        fresh: whether it is of the sweep as it is now; else it is the one before.
+    """
+
+    report: Report | None
+    partial: bool
+    fresh: bool
+
+    @property
+    def version(self) -> str:
+        """Changes with what it shows, beside the sweep's own version."""
+        return f"{'quick' if self.partial else 'full'}-{self.report is not None}-{self.fresh}"
 
 
-def there(report: Report | Pending) -> Report:
-    """The report of a download, which has nothing to show before it is there.
+def downloaded(data: Data, found: Shown, *, examples: bool, patience: float) -> Report:
+    """The sweep's table as it is now, for a file, which has nothing to show before it is there.
 
     Raises:
         EnvironmentFault: it took too long.
     """
+    report = data.soon(*_question(data, found, examples), patience=patience, slow=examples)
     if isinstance(report, Pending):
         raise EnvironmentFault("the table is still being worked out", next="ask for it again in a minute")
+    made: Report = report
+    return made
+
+
+def table_of(data: Data, found: Shown) -> Table:
+    """The sweep's table for a page: at once where there is one of any age."""
+    ready = data.ready(*_question(data, found, True)[:2])
+    if ready is not None:
+        return Table(ready, False, True)
+    quick, fresh = data.latest(*_question(data, found, False))
+    if isinstance(quick, Pending):
+        return Table(None, True, False)
+    if not fresh:
+        return Table(quick, True, False)
+    # one after the other: both at once would only keep each other waiting
+    whole, fresh = data.latest(*_question(data, found, True), slow=True)
+    return Table(whole, False, True) if fresh else Table(quick, True, True)
+
+
+def there(data: Data, found: Shown) -> Report | None:
+    """The table where it is worked out already; nothing is begun."""
+    ready = (data.ready(*_question(data, found, examples)[:2]) for examples in (True, False))
+    report: Report | None = next((one for one in ready if one is not None), None)
     return report
 
 
-def report_of(data: Data, found: Shown) -> tuple[Report | None, bool]:
-    """The sweep's table, and whether it is still without its statistics by example; ``None`` while even that is worked out."""
-    ready = data.ready(("report", found.id, "full"), found.results)
-    if ready is not None:
-        return ready, False
-    whole = full_report(data, found, PATIENCE)
-    if not isinstance(whole, Pending):
-        return whole, False
-    quick = quick_report(data, found, PATIENCE)
-    return (None if isinstance(quick, Pending) else quick), True
+def warm(data: Data) -> None:
+    """Begin the table of the newest sweep, which is what readers open first."""
+    newest = max(data.index.sweeps(), key=lambda row: row.created, default=None)
+    if newest is not None:
+        data.latest(*_question(data, shown(data, newest.id), False), patience=0.0)
+
+
+def _question(data: Data, found: Shown, examples: bool) -> tuple[Hashable, Hashable, Callable[[], Report]]:
+    return ("report", found.id, examples), found.results, lambda: data.answers.report(found.id, examples=examples)

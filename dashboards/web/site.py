@@ -59,7 +59,12 @@ class Site:
         self.pictures = Pictures()
         # no block of a page holds a script or a style: the policy forbids both, and nothing is ever marked as safe
         self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
         )
         self._templates.filters |= {"clock": clock, "span": span, "path": path_segment, "value": axis_text, "number": number}
         self._templates.globals |= {"states": TRIAL_STATES, "mlflow": data.mlflow, "age": age, "named": named}

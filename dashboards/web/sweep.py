@@ -18,7 +18,7 @@ from dashboards.report.verdicts import verdicts
 from dashboards.web.address import Address
 from dashboards.web.data import Data
 from dashboards.web.figures import figure
-from dashboards.web.shown import Shown, full_report, report_of, shown, there
+from dashboards.web.shown import Shown, downloaded, shown, table_of
 from dashboards.web.site import PAGE_ROWS, Site, address, as_csv, attachment, paging
 
 VIEWS = {
@@ -32,6 +32,8 @@ VIEWS = {
 }
 COLUMNS = 6
 """Metrics that the list of trials shows unless others are asked for."""
+MISSING = 10
+"""Cells without values that the table's page names."""
 DOWNLOADED = 100_000
 """Trials in one download."""
 
@@ -52,15 +54,15 @@ def sweep(site: Site, request: Request) -> Response:
         values |= _trials(site, where, found)
         # the list says itself that it is live: another page of it must not be swapped while it is read
         return site.page(request, "trials.html", version=found.version, **values)
-    report, partial = report_of(site.data, found)
-    values |= {"report": report, "partial": partial}
-    version = f"{found.version}-{'quick' if partial else 'full'}-{report is not None}"
+    made = table_of(site.data, found)
+    report = made.report
+    values |= {"report": report, "partial": made.partial, "fresh": made.fresh}
+    version = f"{found.version}-{made.version}"
     if report is None:
         return site.page(request, "waiting.html", version=version, **values)
     if view == "table":
         return site.page(request, "table.html", version=version, **values, **_table(where, report, found))
-    made = figure(site.data, found, report, view, where)
-    return site.page(request, "figure.html", version=version, **values, figure=made)
+    return site.page(request, "figure.html", version=version, **values, figure=figure(site.data, found, report, view, where))
 
 
 def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
@@ -70,13 +72,17 @@ def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
     cells = [row for row in report.rows if row.kind == "cell"]
     pages = paging(where, len(cells), 100)
     names = short_names(report.axes)
+    missing = [row for row in report.rows if row.missing]
     columns = [(metric, digits(report, metric)) for metric in report.columns]
     return {
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [(one, [(name, found.cells[name][0].id) for name in one.cells if name in found.cells]) for one in verdicts(report)],
-        "missing": [row for row in report.rows if row.missing][:50], "mark": mark, "half_width": half_width, "signed": signed,
+        "verdicts": [
+            (one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)
+        ],
+        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING),
+        "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
 
@@ -85,7 +91,7 @@ def table_csv(site: Site, request: Request) -> Response:
     """The table as the command writes it."""
     where = address(request)
     found = shown(site.data, request.path_params["sweep"])
-    report = there(full_report(site.data, found, 600.0))
+    report = downloaded(site.data, found, examples=True, patience=600.0)
     chosen = where.words("metric", report.metrics)
     return attachment(render_csv(choose(report, chosen) if chosen else report).encode(), "text/csv; charset=utf-8", f"{found.id}.csv")
 

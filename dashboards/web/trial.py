@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.control.policy import ADVICE
+from core.control.derive import UnitStatus
+from core.control.policy import ADVICE, Policy
 from core.control.read import Reader
+from core.control.states import OPEN
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import IntegrityError, SweepError, UsageError
 from core.store import Score
+from core.workspace import holds
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial
 from dashboards import plots
 from dashboards.web.address import Address
-from dashboards.web.data import flat
+from dashboards.web.data import Data, flat
 from dashboards.web.examples import ORDERS, ordered, pictures, scored, shortened, table_of, texts
 from dashboards.web.figures import X_AXES, look, picture, places, series_names, unit
 from dashboards.web.site import Site, address, as_csv, attachment, paging
@@ -53,7 +57,7 @@ def trial(site: Site, request: Request) -> Response:
             return otherwise
 
     reader = Reader(data.workspace)
-    status = safely(lambda: reader.trial(folder, held=data.workspace.held), None, "its state")
+    status = safely(lambda: _status(data, folder, sweep), None, "its state")
     attempts = safely(lambda: reader.attempts(folder), [], "its attempts")
     for attempt in attempts:
         if attempt.message is not None and attempt.message.startswith("owner.json"):
@@ -64,7 +68,8 @@ def trial(site: Site, request: Request) -> Response:
     values: dict[str, Any] = {
         "title": f"Trial {id[:10]}", "id": id, "sweep": sweep, "sweeps": sweeps, "planned": planned, "train": status, "attempts": attempts,
         "advice": (ADVICE.get(status.cause or "") or "").replace("TRIAL", id[:10]) if status and status.state == "failed" else "",
-        "config": _differences(site, sweep, planned, config), "only_set": where.flag("set"), "result": result, "scores": scores,
+        "config": _differences(site, sweep, planned, config), "only_set": where.word("config", ("differs", "all"), "differs") == "differs",
+        "result": result, "scores": scores,
         "name": cell_name(planned.cell) if planned is not None else "", "seed": config.get("seed"),
         "link": data.run_links(sweep).get(id) if sweep else None,
         "series": safely(lambda: series_names(data, [id]), [], "its points"), "x_axes": X_AXES, "orders": ORDERS,
@@ -73,6 +78,19 @@ def trial(site: Site, request: Request) -> Response:
     values["examples"] = safely(lambda: _examples(site, where, id, planned, scores), None, "its score table")
     version = f"{status.state if status is not None else 'corrupt'}-{[(a.number, a.state, a.steps) for a in attempts]}-{len(scores)}"
     return site.page(request, "trial.html", version=version, corrupt=list(dict.fromkeys(corrupt)), **values)
+
+
+def _status(data: Data, folder: Trial, sweep: str) -> UnitStatus:
+    """What the folder says; of a trial that is open, what control has derived from all that it waits for, if nothing has begun since."""
+    workspace, policy = data.workspace, Policy()
+    if sweep:
+        revision = data.revision(sweep)
+        workspace, policy = holds.of(workspace, revision.sweep), Policy.read(revision.meta)
+    status = Reader(workspace, policy=policy).trial(folder, held=workspace.held)
+    recorded = data.browser.recorded(folder.id)
+    if recorded is not None and status.state in OPEN and recorded[0] in OPEN and recorded[2] == status.attempts:
+        return replace(status, state=recorded[0], reason=recorded[1])
+    return status
 
 
 def _config(folder: Trial, planned: PlannedTrial | None) -> dict[str, Any]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
 
+from core.store import Index, StateRow
+from core.workspace import holds, nights
+from dashboards.web.data import Data
+from sweeps.cluster_state import ClusterWatch
 from tests.web.conftest import ITEMS, Made
 
 Open = Callable[..., TestClient]
@@ -129,6 +136,25 @@ def test_a_trial_shows_its_configuration_attempts_scores_and_mistakes_with_pictu
     assert "no space" in failed
 
 
+def test_an_open_trial_is_what_control_has_derived_until_it_moves_on(open_page: Open, made: Made) -> None:
+    client = open_page()
+    planned = made.plan[8]
+    with Index.open(made.workspace) as index:
+        index.record_states([StateRow(planned.id, "blocked", reason="waits for the stage features")])
+    page = text(client, f"/trial/{planned.id}")
+    assert "blocked waits for the stage features" in page
+    made.fail(8)
+    assert "failed" in text(client, f"/trial/{planned.id}")
+
+
+def test_the_overview_leads_with_what_is_best_and_how_sure_that_is(open_page: Open) -> None:
+    client = open_page()
+    text(client, SWEEP)
+    page = text(client, "/")
+    assert "head.layers=2 optim.lr=1e-05 is better than every other cell (t over seeds and examples" in page
+    assert "its mistakes" in page
+
+
 def test_the_first_digits_of_a_trial_lead_to_it(shared_page: Open, shared: Made) -> None:
     answer = shared_page().get(f"/trial/{shared.plan[0].id[:8]}")
     assert answer.status_code == 303
@@ -146,10 +172,61 @@ def test_a_comparison_says_how_sure_it_is_and_where_the_two_disagree(shared_page
     assert "picked" in text(client, "/compare?sweep=shown-rehearsal&cell=head.layers=1+optim.lr=1e-05")
 
 
-def test_the_cluster_page_counts_hours_and_what_was_for_nothing(shared_page: Open) -> None:
-    page = text(shared_page(), "/cluster")
+def test_the_cluster_page_counts_hours_and_what_was_for_nothing_by_cause(shared_page: Open) -> None:
+    client = shared_page()
+    page = text(client, "/cluster")
     assert "No worker has been submitted" in page
-    assert "user_bug 1" in page
+    assert "No nightly grid" in page
+    (waste,) = rows(client, "/cluster?waste=1")
+    assert (waste["sweep"], waste["cause"], waste["attempts"]) == ("shown-rehearsal", "user_bug", "1")
+    assert float(waste["hours for nothing"]) > 0
+
+
+def test_the_cluster_page_shows_queue_nights_and_holds(open_page: Open, made: Made) -> None:
+    identity = {"host": "elsewhere", "boot": "b", "pid": 1, "started": 1.0}
+    for number in (1, 2):
+        folder = made.workspace.jobs / f"rs-shown-rehearsal-000{number}"
+        folder.mkdir(parents=True)
+        order = {"v": 1, "sweep": "shown-rehearsal", "revision": 1, "shape": {"gpus": 4}, "created": 1.79e9 + number, "submitter": identity}
+        (folder / "job.json").write_text(json.dumps(order))
+        (folder / "submitted.json").write_text(json.dumps({"job_id": str(number), **identity}))
+    (folder / "left.json").write_text(json.dumps({"reason": "nothing is left to do"}))
+    grid = nights.Grid("weekly", "shown-rehearsal", "20:00-07:00", "daily", "Europe/Berlin", 512.0, created=time.time() - 3 * 86400)
+    nights.add(made.workspace, grid)
+    holds.set_hold(made.workspace.root / "HOLD", "<b>lunch</b>")
+    client = open_page()
+    page = text(client, "/cluster?state=all")
+    assert "HOLD on this workspace" in page and "<b>lunch</b>" in page
+    assert "20:00-07:00 Europe/Berlin, daily; 512 GPU-h a night" in page
+    assert "missed: no pass was made in it" in page
+    assert "nothing is left to do" in page
+    assert [row["gpus"] for row in rows(client, "/cluster?state=all&csv=1")] == ["4", "4"]
+    assert [row["key"] for row in rows(client, "/cluster?state=left&csv=1")] == ["rs-shown-rehearsal-0002"]
+
+
+def test_many_readers_of_the_cluster_page_cost_one_look(open_page: Open, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    look = ClusterWatch.look
+    monkeypatch.setattr(ClusterWatch, "look", lambda self: looks.append(1) or look(self))
+    client = open_page()
+    for _ in range(5):
+        assert client.get("/cluster").status_code == 200
+    assert len(looks) == 1
+
+
+def test_a_table_stands_in_until_the_next_one_is_there(shared_data: Data) -> None:
+    go_on = threading.Event()
+
+    def slowly() -> str:
+        assert go_on.wait(30)
+        return "two"
+
+    assert shared_data.latest("question", 1, lambda: "one", patience=30) == ("one", True)
+    assert shared_data.latest("question", 2, slowly, patience=0.05) == ("one", False)
+    assert shared_data.latest("question", 3, lambda: "three", patience=30) == ("one", False), "the second is still being made"
+    go_on.set()
+    shared_data.soon("question", 2, lambda: "", patience=30)
+    assert shared_data.latest("question", 3, lambda: "three", patience=30) == ("three", True)
 
 
 def test_a_page_stays_right_when_the_sweep_moves_on(open_page: Open, made: Made) -> None:

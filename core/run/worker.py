@@ -44,10 +44,10 @@ from core.workspace.layout import Attempt, Unit, Workspace
 from core.workspace.registration import newest
 
 POLL_SECONDS = 0.2
-LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 10.0
 """Between two looks for work in what is left free beside a child that works."""
 LOOK_SHARE = 50.0
-"""Such a look takes at most one part in so many of the time."""
+"""Such looks take at most one part in so many of the time: a look through a large plan costs something."""
 TICK_SECONDS = 60.0
 GROWING_TICK_SECONDS = 5.0
 """Between two passes where a pass may add trials, or stop some."""
@@ -149,8 +149,7 @@ class Worker:
                 if self._fill():
                     quiet, pause = time.monotonic(), POLL_SECONDS
                 elif self._children:
-                    # looking through a large plan costs something, and a neighbour may train for hours
-                    pause = min(LONGEST_PAUSE, max(2 * pause, LOOK_SHARE * (time.monotonic() - began)))
+                    pause = max(min(2 * pause, LONGEST_PAUSE), LOOK_SHARE * (time.monotonic() - began))
                 look = time.monotonic() + pause
             if not self._children:
                 # while nothing runs, HOLD ends it at once

@@ -194,6 +194,22 @@ def test_a_worker_that_dies_without_a_word_counts_with_all_that_it_was_given(wor
     assert len(world.slurm.tasks) == 4, "the budget is given out, and nothing is started on a guess"
 
 
+def test_a_budget_counts_all_gpus_of_a_job_that_holds_several_trials(world: World) -> None:
+    sweep(world, 12, "packed", node={"gpus": 4, "cpus": 8})
+    grid = world.grid(sweep="packed", budget=24.0)
+    world.until("2026-11-16 20:01")
+    world.one_pass()
+    assert [task.gpus for task in world.slurm.tasks] == [4, 4], "one of four hours, and what the budget has left: two"
+    assert [float(task.options["time"]) for task in world.slurm.tasks] == [240, 120]
+    orders = json.loads((world.place.jobs / "rs-packed-0001" / "job.json").read_text())
+    assert (orders["slots"], orders["threads"], len(set(orders["night"]["leaves"]))) == (4, 2, 4)
+    world.until("2026-11-17 12:00")
+    (row,) = world.history(grid)
+    assert 0 < row["gpu_hours"] <= 24.0
+    used = sum(task.gpus * ((task.ended or 0) - (task.began or 0)) / HOUR for task in world.slurm.tasks if task.began)
+    assert used == pytest.approx(row["gpu_hours"], abs=0.1)
+
+
 def test_limits_end_before_the_nodes_are_reserved(world: World) -> None:
     start = datetime.fromtimestamp(at("2026-11-17 02:00")).isoformat()
     world.slurm.reservations = [{"ReservationName": "maint", "StartTime": start, "Nodes": "node1,node2", "Flags": "MAINT", "Users": "adm"}]

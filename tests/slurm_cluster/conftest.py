@@ -13,6 +13,8 @@ import pytest
 from cluster import Cluster, missing
 from tests_launch import Study
 
+from core.workspace.files import write_atomic
+
 PROFILE = """\
 test:
   kind: slurm
@@ -21,7 +23,9 @@ test:
   limits: {workers: 2, calls_per_minute: 60}
 """
 SLOW = """\
+import os
 import time
+from pathlib import Path
 
 from core.definition.fields import execution
 from core.definition.trial import LossTermConfig
@@ -33,7 +37,8 @@ class SlowConfig(LossTermConfig):
 
 
 def slow(batch, config):
-    time.sleep(config.seconds)
+    pace = os.environ.get("PACE")  # a file by which a test holds the trials back, all of them at any moment
+    time.sleep(float(Path(pace).read_text()) if pace else config.seconds)
     return batch.chosen * 0.0
 
 
@@ -53,7 +58,16 @@ class ClusterStudy(Study):
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
-        return {**super().environment(), "SLURM_CONF": str(self.conf)}
+        own = {"SLURM_CONF": str(self.conf)} | ({"PACE": str(self._pace)} if self._pace.exists() else {})
+        return {**super().environment(), **own}
+
+    @property
+    def _pace(self) -> Path:
+        return self.folder / "pace"
+
+    def pace(self, seconds: float) -> None:
+        """How long each forward pass of the loss ``slow`` waits from now on, in every trial."""
+        write_atomic(self._pace, str(seconds))
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         self.started.append(super().start(*words, **more))
@@ -99,6 +113,7 @@ def bad_night(tmp_path: Path, cluster: Cluster) -> Iterator[ClusterStudy]:
         for made in _study(tmp_path / "night", cluster, SIX):
             made.write(FORTY, "forty")
             (made.folder / "slow.py").write_text(SLOW, encoding="utf-8")
+            made.pace(0.5)
             yield made
     finally:
         cluster.up()

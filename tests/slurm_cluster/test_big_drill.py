@@ -16,6 +16,8 @@ from cluster import Cluster
 from conftest import SLOW, ClusterStudy
 from tests_launch import Study, wait_for
 
+from core.workspace.process import start_time
+
 pytestmark = [pytest.mark.slurm, pytest.mark.launch, pytest.mark.drill]
 
 DEFINITION = """\
@@ -42,7 +44,7 @@ test:
   limits: {workers: 6, calls_per_minute: 60}
 """
 STEPS = ("rehearsal.steps=24", "rehearsal.pairs=64", "rehearsal.items=8", "rehearsal.batch=8")
-NIGHT = "loss.slow.seconds=0.3"
+"""While the blows fall each step waits (``ClusterStudy.pace``): no machine is too slow to deal them before the trials are through."""
 LAUNCH = ("launch", "forty.yaml", "--rehearse", *STEPS)
 
 
@@ -59,14 +61,21 @@ def results(study: Study) -> int:
 
 
 def busy(study: Study) -> list[str]:
-    """Nodes on which an attempt runs, by the attempts' own files."""
+    """Nodes on which an attempt trains: by the attempts' own files, and by their processes, which all are on this machine."""
     found = []
     for path in study.workspace.glob("trials/*/*/attempts/*/owner.json"):
         journal = path.with_name("journal.jsonl")
         text = journal.read_text() if journal.exists() else ""
-        if '"kind":"started"' in text and '"kind":"ended"' not in text:
-            found.append(json.loads(path.read_text())["node"])
+        owner = json.loads(path.read_text())
+        if '"kind":"started"' in text and '"kind":"ended"' not in text and start_time(owner["pid"]) == owner["start"]:
+            found.append(owner["node"])
     return found
+
+
+def submitted(study: Study) -> dict[str, str]:
+    """{key of a worker: its job id}, of those that SLURM has taken; a question without an answer is none of them."""
+    records = {path.parent.name: json.loads(path.read_text()) for path in study.workspace.glob("jobs/*/submitted.json")}
+    return {key: record["job_id"] for key, record in records.items() if "job_id" in record}
 
 
 def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_night: ClusterStudy) -> None:
@@ -78,7 +87,7 @@ def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_
     assert len(undisturbed) == 40
 
     study = bad_night
-    launch = study.start(*LAUNCH, NIGHT, "--cluster", "test")
+    launch = study.start(*LAUNCH, "--cluster", "test")
     wait_for(lambda: results(study) >= 2 and busy(study))
     # a slurmd dies under its worker; nobody hears of it for half a minute
     victim = busy(study)[0]
@@ -88,22 +97,20 @@ def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_
     preempt(study, cluster, victim)
     # every array is cancelled and the launcher killed in the same moment
     wait_for(lambda: busy(study))
-    sent = list(study.workspace.glob("jobs/*/submitted.json"))
-    arrays = {json.loads(path.read_text())["job_id"].partition("_")[0] for path in sent}
     launch.kill()
     launch.communicate()
-    cluster.run("scancel", *arrays)
-    launch = study.start(*LAUNCH, NIGHT)
+    sent = submitted(study)
+    cluster.run("scancel", *{job_id.partition("_")[0] for job_id in sent.values()})
+    launch = study.start(*LAUNCH)
     # it has met the controller, and what was cancelled has ended: what works now are its own workers
-    wait_for(lambda: len(list(study.workspace.glob("jobs/*/submitted.json"))) > len(sent))
+    wait_for(lambda: len(submitted(study)) > len(sent))
     done = results(study)
     wait_for(lambda: results(study) > done and busy(study))
     # the controller dies; silence is not death: nothing is started in anybody's place
     cluster.kill("slurmctld")
-    submitted = len(list(study.workspace.glob("jobs/*/submitted.json")))
-    done = results(study)
+    sent, done = submitted(study), results(study)
     wait_for(lambda: results(study) >= min(40, done + 2))
-    assert len(list(study.workspace.glob("jobs/*/submitted.json"))) == submitted
+    assert submitted(study) == sent
     cluster.start("slurmdbd")
     cluster.start("slurmctld")
     preempt(study, cluster, victim)
@@ -113,6 +120,7 @@ def test_forty_trials_survive_a_bad_night(tmp_path: Path, cluster: Cluster, bad_
         cluster.run("scontrol", "update", f"nodename={down}", "state=down", "reason=drill")
     cluster.start(victim)
 
+    study.pace(0)
     output, _ = launch.communicate(timeout=240)
     assert launch.returncode == 0, output
     assert {trial["state"] for trial in study.trials("forty")} == {"completed"}
@@ -134,6 +142,7 @@ def preempt(study: ClusterStudy, cluster: Cluster, away: str) -> None:
 
     before = preempted()
     while preempted() == before:
+        assert results(study) < 40, "the trials were through before they could be preempted"
         # workers that are still warming up leave without an attempt: then once more
         wait_for(lambda: [node for node in busy(study) if node != away])
         words = ("sbatch", "--parsable", "--partition=high", "--exclusive", "--output=/dev/null", "--wrap", "sleep 60")

@@ -210,8 +210,9 @@ def test_a_trial_of_four_processes_on_two_nodes_is_preempted_and_goes_on(study: 
     assert launch.returncode == 0, output
     (trial,) = study.trials()
     assert trial["state"] == "completed"
-    ends = {line["state"] for line in lines(study) if line["kind"] == "ended"}
-    assert ends == {"preempted", "completed"}, [line for line in lines(study) if line["kind"] == "ended"]
+    # a leader that SLURM kills before it has written the last line leaves that to SLURM's own word
+    states = [attempt["state"] for attempt in study.json("explain", trial["id"][:10])["attempts"]]
+    assert set(states) == {"preempted", "completed"}, states
     started = [line for line in lines(study) if line["kind"] == "started" and "ranks" in line]
     assert {(line["ranks"], line["layout"]) for line in started} == {(4, "ZeRO-3")}
     assert started[1]["resumed"]["attempt"] == 1, "as many processes go on from their own files"

@@ -21,18 +21,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from core.workspace.files import write_atomic
+from core.workspace.files import user_cache, write_atomic
 from slurm.polling import LONGEST_WAIT, SQUEUE, Reply, Run, run
 
 MINUTE = 60.0
 QUEUE_SHARE = 0.5
 """Part of the budget that squeue may use; the rest is for questions about single jobs."""
 SPENT = Reply(-1, "", "the budget of calls a minute is used up (limits.calls_per_minute)")
-
-
-def folder() -> Path:
-    """Where the user's processes meet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rewardsweep"
 
 
 class SharedCalls:
@@ -50,7 +45,7 @@ class SharedCalls:
         self._interval = MINUTE / (calls_per_minute * QUEUE_SHARE)
         self._run = ask
         self._clock = clock
-        self._home = home or folder()
+        self._home = home or user_cache()
 
     @property
     def file(self) -> Path:

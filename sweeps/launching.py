@@ -24,6 +24,7 @@ from core.workspace.requests import asked, drop
 from slurm.checks import require_controller
 from slurm.profile import HERE, Cluster, of_sweep
 from sweeps import planning, searching
+from sweeps.existing import TrialAction
 
 Stale = Literal["keep", "rerun", "fail"]
 
@@ -79,7 +80,7 @@ def prepare(
     require_controller(chosen)
     plan = planning.make(definition, before, elsewhere=chosen.profile.kind == "slurm")
     if stale == "rerun":
-        again: list[tuple[PlannedTrial, planning.TrialAction]] = [(t, "new" if a == "stale" else a) for t, a in plan.trials]
+        again: list[tuple[PlannedTrial, TrialAction]] = [(t, "new" if a == "stale" else a) for t, a in plan.trials]
         found = tuple(planning.missing(definition, again, elsewhere=chosen.profile.kind == "slurm"))
         plan = replace(plan, missing=found)
     planning.require(plan)

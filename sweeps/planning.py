@@ -7,29 +7,25 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from core import registry
 from core.control.canary import wanted
-from core.control.decide import TrialStatus
 from core.definition import SweepDefinition, expand, find, load, read_ensembles, searched
 from core.definition.plan import PlannedTrial, Shape
 from core.definition.trial import TrialConfig
-from core.errors import EnvironmentFault, IntegrityError, SweepError, UsageError
+from core.errors import EnvironmentFault, SweepError, UsageError
 from core.training.memory import Memory, estimate
-from core.workspace import fingerprints
-from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Workspace
 from core.workspace.registration import sweep_id
 from slurm.local import gpus_here
 from slurm.profile import Cluster
 from sweeps import wiring
+from sweeps.existing import Existing, TrialAction
 from sweeps.wiring import search_path
 
 if TYPE_CHECKING:
     from core.evaluation.benchmarks import LoadedBenchmark
-
-TrialAction = Literal["new", "reused", "stale", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -80,59 +76,6 @@ def read(name: str, overrides: Sequence[str], rehearse: bool, real_data: int | N
             raise UsageError("--real-data is for a rehearsal: a launch trains on all rows anyway", next="add --rehearse")
         overrides = [*overrides, f"rehearsal.real_data={real_data}"]
     return load(find(name, search_path()), overrides, search=search_path(), rehearsal=rehearse)
-
-
-class Existing:
-    """What a workspace holds already, asked once per folder of trials."""
-
-    def __init__(self, workspace: Workspace | None, code: Sequence[Path]) -> None:
-        self.workspace = workspace
-        self._known: set[str] = set()
-        if workspace is not None:
-            self._known = {trial.id for trial in workspace.trials()}
-        registry.load_code(list(code))
-        self._code = fingerprints.code_fingerprint(code) if self._known else ""
-        self._data: dict[str, str | None] = {}
-
-    def action(self, planned: PlannedTrial) -> TrialAction:
-        """What a trial needs: nothing where its result stands and is of the same code and data."""
-        if self.workspace is None or planned.id not in self._known:
-            return "new"
-        result = self.workspace.trial(planned.id).result
-        if not (result / MANIFEST).exists():
-            return "new"
-        return "stale" if self.is_stale(planned, read_json(result / "metrics.json")) else "reused"
-
-    def with_needs(self, planned: PlannedTrial, action: TrialAction) -> TrialAction:
-        """The action of a trial that is blocked while what it needs has no result."""
-        if action != "new":
-            return action
-        lacking = [id for id in planned.needed_trials if id not in self._known or not self._has_result(id)]
-        return "blocked" if planned.waits is not None or lacking else "new"
-
-    def _has_result(self, id: str) -> bool:
-        assert self.workspace is not None
-        return (self.workspace.trial(id).result / MANIFEST).exists()
-
-    def is_stale(self, planned: PlannedTrial, record: Mapping[str, Any]) -> bool:
-        """Whether a result is of other code, or of other data than lie here now (data that are not here prove nothing)."""
-        if record["fingerprints"]["code"] != self._code:
-            return True
-        now = self._data_now(planned)
-        return now is not None and record["fingerprints"].get("data") != now
-
-    def _data_now(self, planned: PlannedTrial) -> str | None:
-        from core.data import data_fingerprint
-
-        if planned.config["task"] == "external":
-            return None
-        key = json.dumps([planned.config["data"], planned.config["rehearsal"]], sort_keys=True)
-        if key not in self._data:
-            try:
-                self._data[key] = data_fingerprint(TrialConfig.model_validate(dict(planned.config)))
-            except EnvironmentFault:
-                self._data[key] = None
-        return self._data[key]
 
 
 def workspace_if_any(root: Path) -> Workspace | None:
@@ -486,17 +429,3 @@ def memory(plan: Plan) -> list[MemoryGroup]:
         if need is not None:
             found[(planned.config["backbone"]["name"], planned.shape, need)] += 1
     return [MemoryGroup(backbone, shape, need, count) for (backbone, shape, need), count in found.items()]
-
-
-def flags_of(existing: Existing, status: TrialStatus) -> list[str]:
-    """Flags beside a trial's state: ``stale`` where its result is of other code or data, and those of its result."""
-    assert existing.workspace is not None
-    result = existing.workspace.trial(status.planned.id).result
-    if status.train.state != "completed" or not (result / MANIFEST).exists():
-        return list(status.train.remedy.flags)
-    try:
-        record = read_json(result / "metrics.json")
-        flags, _ = list(record["flags"]), record["fingerprints"]["code"]
-    except (IntegrityError, KeyError, TypeError):  # one damaged result hides no other
-        return ["corrupt"]
-    return [*(["stale"] if existing.is_stale(status.planned, record) else []), *flags]

@@ -28,7 +28,7 @@ from core.workspace.registration import Revision
 from dashboards.mlflow.links import links as run_links
 from sweeps import wiring
 from sweeps.ensembles import Derived
-from sweeps.planning import Existing, flags_of
+from sweeps.existing import Existing, flags_of
 from sweeps.search_words import report_notes
 from sweeps.watching import mirror_once
 

@@ -27,11 +27,16 @@ FAILED_STARTS = 3
 
 @dataclass(frozen=True)
 class TrialStatus:
-    """A planned trial with the status of its training and of each scoring asked for, by scoring key."""
+    """A planned trial with the status of its training and of each scoring asked for, by scoring key.
+
+    ``record`` is what ``metrics.json`` says of how a finished trial was computed (``flags``, ``fingerprints``), and ``data``, a key of
+    where its data lie; ``None`` where it was not read, or could not be.
+    """
 
     planned: PlannedTrial
     train: UnitStatus
     scorings: Mapping[str, UnitStatus] = field(default_factory=dict)
+    record: Mapping[str, Any] | None = None
 
     @property
     def shape(self) -> Shape:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,19 @@ RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue
 """What ``Job.details`` holds of the orders."""
 
 
-def jobs_of(workspace: Workspace, sweep_id: str | None = None) -> list[Job]:
-    """The workers that were submitted for a sweep, or for all of them, oldest first."""
+def names_of(workspace: Workspace, sweep_id: str | None = None) -> list[str]:
+    """The names of the workers of a sweep, or of all, ``rs-SWEEP-NUMBER``, oldest first."""
+    try:
+        names = os.listdir(workspace.jobs)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if sweep_id is None or name.rpartition("-")[0] == f"rs-{sweep_id}")
+
+
+def jobs_of(workspace: Workspace, sweep_id: str | None = None, names: Iterable[str] | None = None) -> list[Job]:
+    """The workers that were submitted for a sweep, or for all of them, oldest first; ``names``: only these."""
     found = []
-    for name in sorted(os.listdir(workspace.jobs)) if workspace.jobs.is_dir() else ():
+    for name in names_of(workspace, sweep_id) if names is None else names:
         folder = workspace.jobs / name
         record = _json(folder / "job.json")
         if record is None or (sweep_id is not None and record.get("sweep") != sweep_id):

@@ -15,11 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from core.definition.trial import TrialConfig
-
 if TYPE_CHECKING:
     from core.control.derive import AttemptView
     from core.control.policy import Policy
+    from core.definition.trial import TrialConfig
 
 
 @dataclass(frozen=True)

@@ -5,30 +5,34 @@ A watching launch, a worker's parent between two trials, a timer or a user call 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from core.control.alike import stopped
 from core.control.canary import Canaries, trial_seconds
 from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
-from core.control.derive import UnitStatus
-from core.control.jobs import jobs_of
+from core.control.derive import UnitStatus, derive
+from core.control.jobs import jobs_of, names_of
+from core.control.memory import Memory
 from core.control.nights import ALWAYS, tonight
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
-from core.control.search.carry import carry_out
 from core.control.search.read import SearchReader, is_growing
 from core.control.search.steps import Ask, Prune, Replicate
-from core.definition.identity import scoring_key
+from core.definition.identity import canonical_json, scoring_key
 from core.definition.plan import PlannedTrial, Shape
+from core.errors import IntegrityError
 from core.workspace import holds, nodes
+from core.workspace.files import read_json
 from core.workspace.growth import GrowthLog
-from core.workspace.layout import Workspace
+from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, canaries_of
 from core.workspace.requests import asked, drop
 
@@ -62,8 +66,9 @@ class SweepReader:
         self._final: dict[str, TrialStatus] = {}
         self._canaries: dict[str, UnitStatus] = {}
         self._looked = float("-inf")
-        # workers of earlier launches that ended long ago say nothing about whether workers start now
-        self._past = {job.key for job, answer in self._poll() if not answer.alive}
+        self._memory: Memory | None = None
+        self._remembered = False
+        self._past: set[str] | None = None
         self._keys: dict[str, list[str]] = {}
         self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._know(self.plan)
@@ -111,13 +116,42 @@ class SweepReader:
         """The sweep as it is now; one batched question to the scheduler."""
         self.refresh()
         jobs = self._poll()
+        if self._past is None:
+            # workers of earlier launches that ended long ago say nothing about whether workers start now
+            self._past = {job.key for job, answer in jobs if not answer.alive}
+        past = self._past
         self.reader.jobs = {job.key: answer for job, answer in jobs}
         held = self.workspace.held
         self._look_at_canaries(at_once=True)
-        trials = [self.trial(planned, held) for planned in self.plan]
+        self._remember()
+        there = self.workspace.trial_ids()
+        trials = [self.trial(planned, held) if planned.id in there else self._untouched(planned, held) for planned in self.plan]
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
         search = self.search.state({t.planned.id: (t.train, self._by_benchmark(t)) for t in trials}) if self.search is not None else None
-        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in self._past], held, search)
+        self.memory.save()
+        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in past], held, search)
+
+    @property
+    def memory(self) -> Memory:
+        """What earlier processes saw of this sweep; read when it is first asked for."""
+        if self._memory is None:
+            self._memory = Memory(self.workspace, self.revision.sweep.id, self.revision.number)
+        return self._memory
+
+    def _remember(self) -> None:
+        """Take the finished trials that earlier processes have seen; once."""
+        if not self._remembered:
+            self._remembered = True
+            known = ((planned.id, self.memory.trial(planned, self._keys[planned.id])) for planned in self.plan)
+            self._final |= {id: status for id, status in known if status is not None}
+
+    def _untouched(self, planned: PlannedTrial, held: bool) -> TrialStatus:
+        """A planned trial that has no folder yet: no attempt, no request."""
+        waits_for = self.waits_for(planned) or self.canaries.blocks(planned, self._canaries)
+        scoring = derive([], published=False, held=held, blocked="its training")
+        return TrialStatus(
+            planned, derive([], published=False, held=held, blocked=waits_for), dict.fromkeys(self._keys[planned.id], scoring)
+        )
 
     def _by_benchmark(self, trial: TrialStatus) -> dict[str, UnitStatus]:
         entries = zip(trial.planned.evaluate, self._keys[trial.planned.id], strict=True)
@@ -144,9 +178,15 @@ class SweepReader:
     def _poll(self) -> list[tuple[Job, JobAnswer]]:
         if self.scheduler is None:
             return []
-        jobs = jobs_of(self.workspace, self.revision.sweep.id)
+        names = names_of(self.workspace, self.revision.sweep.id)
+        past = self.memory.workers(names)
+        jobs = jobs_of(self.workspace, self.revision.sweep.id, [name for name in names if name not in past])
         answers = self.scheduler.poll(jobs)
-        self.polled = [(job, answers[job.key]) for job in jobs if job.key in answers]
+        known = past | {job.key: (job, answers[job.key]) for job in jobs if job.key in answers}
+        self.polled = [known[name] for name in names if name in known]
+        for job in jobs:
+            if job.key in answers:
+                self.memory.keep_worker(job, answers[job.key])
         return self.polled
 
     def _look_at_canaries(self, *, at_once: bool = False) -> None:
@@ -173,8 +213,30 @@ class SweepReader:
         status = TrialStatus(planned, train, scorings)
         if all(unit.state == "completed" for unit in (train, *scorings.values())):
             # nothing of it can change any more: a watcher of ten thousand trials pays for those that are open
+            status = replace(status, record=_record(planned, trial))
             self._final[planned.id] = status
+            self.memory.keep(status)
         return status
+
+
+@cache
+def _nothing(held: bool, blocked: str | None) -> UnitStatus:
+    """The status of what has no attempt and no request."""
+    return derive([], published=False, held=held, blocked=blocked)
+
+
+def data_key(planned: PlannedTrial) -> str:
+    """Equal for trials whose data lie in the same place and are read in the same way."""
+    return hashlib.sha256(canonical_json([planned.config["data"], planned.config["rehearsal"]])).hexdigest()[:16]
+
+
+def _record(planned: PlannedTrial, trial: Trial) -> Mapping[str, Any] | None:
+    """How a result was computed; ``None`` where that cannot be read."""
+    try:
+        value = read_json(trial.result / "metrics.json")
+        return {"flags": list(value["flags"]), "fingerprints": {**value["fingerprints"]}, "data": data_key(planned)}
+    except (OSError, IntegrityError, KeyError, TypeError):
+        return None
 
 
 @dataclass
@@ -225,6 +287,8 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
     result = TickResult(state, actions, closed=night.closed)
     for action in actions:
         if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
+            from core.control.search.carry import carry_out  # the definition language: a sweep without a search needs none of it
+
             result.grew |= carry_out(reader.search, state.search, action)
         if isinstance(action, Submit) and submitter is not None:
             shown = _shown(state, action, limits.room(action.shape).slots)

@@ -252,6 +252,13 @@ def with_seed(planned: PlannedTrial, seed: int) -> PlannedTrial:
     return replace(planned, id=trial_id(TrialConfig.model_validate(config)), seed=seed, config=config)
 
 
+@cache
+def _benchmark_part(benchmark: str) -> Any:
+    """What is hashed of a benchmark's configuration, given as JSON; ten thousand trials are scored on the same few."""
+    value = json.loads(benchmark)
+    return identity_part(registry.get("benchmark", str(value.get("name"))).config.model_validate(value))
+
+
 def scoring_key(trial: str, benchmark: Mapping[str, Any], revision: str) -> str:
     """The key of one scoring, 32 hex digits.
 
@@ -263,6 +270,5 @@ def scoring_key(trial: str, benchmark: Mapping[str, Any], revision: str) -> str:
     Raises:
         DefinitionError: the benchmark is not registered.
     """
-    config = registry.get("benchmark", str(benchmark.get("name"))).config.model_validate(dict(benchmark))
-    parts = ["scoring", VERSION, trial, identity_part(config), revision]
+    parts = ["scoring", VERSION, trial, _benchmark_part(json.dumps(dict(benchmark), sort_keys=True)), revision]
     return hashlib.sha256(canonical_json(parts)).hexdigest()[:LENGTH]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 
@@ -76,6 +77,8 @@ class PlannedTrial:
         needs: what it needs before it can run: by reference (see :mod:`core.definition.needs`), ``trial:ID`` or ``model:PLACE``.
         stage: the name of the need that this trial is; ``None`` for the trial of a cell.
         waits: what it waits for that no trial gives.
+
+    One that was read from a plan parses its configuration when it is first asked for: a look at ten thousand trials asks for few.
     """
 
     id: str
@@ -104,11 +107,43 @@ class PlannedTrial:
     @classmethod
     def from_json(cls, line: str) -> PlannedTrial:
         """Read one line of ``plan.jsonl``."""
-        value = json.loads(line)
-        value["shape"] = Shape(**value["shape"])
-        value["score_shape"] = Shape(**value["score_shape"])
+        parts = _without_config(line)
+        value, text = parts if parts is not None else (json.loads(line), None)
+        value["shape"] = _shape(**value["shape"])
+        value["score_shape"] = _shape(**value["score_shape"])
         value["evaluate"] = tuple(value["evaluate"])
-        return cls(**value)
+        if text is None:
+            return cls(**value)
+        made = object.__new__(cls)
+        made.__dict__.update({"needs": {}, "stage": None, "waits": None, **value, "_text": text})
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "config" and "_text" in self.__dict__:
+            self.__dict__["config"] = json.loads(self.__dict__["_text"])
+            return self.__dict__["config"]
+        raise AttributeError(name)
+
+
+_shape = cache(Shape)
+REST = {"id", "cell", "seed", "shape", "score_shape", "evaluate"}
+MAY_BE = REST | {"needs", "stage", "waits"}
+
+
+def _without_config(line: str) -> tuple[dict[str, Any], str] | None:
+    """A line of ``plan.jsonl`` without its configuration, and that as text; ``None`` where the line is not as :meth:`to_json` writes it.
+
+    The two cuts are looked for in the text. One that is not at the top level leaves braces open, or takes a field with it, and is
+    seen by that.
+    """
+    begin, end = line.find(',"config":{'), line.rfind('},"shape":{')
+    if begin < 0 or end < begin:
+        return None
+    try:
+        value = json.loads(line[:begin] + line[end + 1 :])
+    except ValueError:
+        return None
+    return (value, line[begin + len(',"config":') : end + 1]) if REST <= value.keys() <= MAY_BE else None
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import IntegrityError
-from core.workspace.files import MANIFEST, read_json
+from core.workspace.files import MANIFEST, mark, read_json
 from core.workspace.journal import read_lines
 from core.workspace.layout import Attempt, Scoring, Trial
 from core.workspace.lineage import Resumed, metric_line, resumed_of, segments
@@ -28,15 +28,6 @@ class Seen:
     attempts: Mapping[int, int] = field(default_factory=dict)
     result: str | None = None
     scorings: Mapping[str, str] = field(default_factory=dict)
-
-
-def mark(path: Path) -> str | None:
-    """Names a file as it is now; files that are published by rename never change without another mark."""
-    try:
-        stat = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return f"{stat.st_mtime_ns}:{stat.st_size}:{stat.st_ino}"
 
 
 def look(trial: Trial) -> Seen:

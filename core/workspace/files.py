@@ -21,6 +21,11 @@ from core.errors import EnvironmentFault, IntegrityError
 MANIFEST = "manifest.json"
 
 
+def user_cache() -> Path:
+    """The user's own cache on this host; it need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "rewardsweep"
+
+
 def fault(error: OSError, path: Path) -> EnvironmentFault:
     """What a failed write means to a user: a full disk, a read-only workspace, missing rights."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -77,6 +82,15 @@ def create_exclusive(path: Path, text: str) -> bool:
         raise fault(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def mark(path: Path | str) -> str | None:
+    """Names a file as it is now; files that are published by rename never change without another mark. ``None``: there is none."""
+    try:
+        stat = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return f"{stat.st_mtime_ns}:{stat.st_size}:{stat.st_ino}"
 
 
 def read_json(path: Path) -> Any:

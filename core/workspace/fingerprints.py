@@ -12,9 +12,13 @@ import platform
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from core.errors import EnvironmentFault
+from core.workspace.files import digest, user_cache, write_atomic
 
 ROOMS = ("data", "models", "training")
 SCORING_ROOMS = ("data", "models", "training", "evaluation")
@@ -46,8 +50,19 @@ def tree_digest(file: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _rooms_digest(rooms: tuple[str, ...]) -> str:
+    """Of the syntax trees; remembered in the user's cache by the bytes that they are the trees of, because parsing takes its time."""
     core = Path(__file__).resolve().parent.parent
-    return _join(f"{room}/{file.name}:{tree_digest(file)}" for room in rooms for file in sorted((core / room).rglob("*.py")))
+    files = [(f"{room}/{file.name}", file) for room in rooms for file in sorted((core / room).rglob("*.py"))]
+    python = f"{sys.implementation.name} {platform.python_version()}"
+    known = user_cache() / "code" / _join([python, *(f"{name}:{digest(file)}" for name, file in files)])[:32]
+    with suppress(OSError, UnicodeDecodeError):
+        if len(text := known.read_text(encoding="ascii")) == 64:
+            return text
+    found = _join(f"{name}:{tree_digest(file)}" for name, file in files)
+    with suppress(OSError, EnvironmentFault):
+        known.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(known, found)
+    return found
 
 
 def _join(parts: Iterable[str]) -> str:

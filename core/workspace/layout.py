@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,15 @@ class Workspace:
         for group in sorted((self.root / "trials").glob("[0-9a-f][0-9a-f]")):
             for folder in sorted(group.iterdir()):
                 yield Trial(folder)
+
+    def trial_ids(self) -> set[str]:
+        """The ids of all trials that have a folder."""
+        found: set[str] = set()
+        with suppress(FileNotFoundError):
+            for group in os.listdir(self.root / "trials"):
+                if len(group) == 2:
+                    found.update(os.listdir(f"{self.root}/trials/{group}"))
+        return found
 
     def baseline(self, name: str, key: str) -> Scoring:
         """The folder of a baseline's scoring."""

@@ -56,10 +56,28 @@ def open_workspace(given: Path | None, *, create: bool = False) -> Workspace:
     return Workspace.open(workspace_root(given), create=create)
 
 
+MANY_ROWS = 200
+"""A longer list is printed a row a line: Python indents a hundred times slower than it writes."""
+
+
 def print_json(value: Any) -> None:
     """Print a JSON document to standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
-    sys.stdout.write("\n")
+    long = {}
+    if isinstance(value, dict):
+        long = {name: rows for name, rows in value.items() if isinstance(rows, list) and len(rows) > MANY_ROWS}
+    if not long:
+        json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+        sys.stdout.write("\n")
+        return
+    sys.stdout.write("{")
+    for number, (name, item) in enumerate(value.items()):
+        sys.stdout.write(f"{',' if number else ''}\n  {json.dumps(name)}: ")
+        if name in long:
+            lines = ",\n    ".join(json.dumps(row, ensure_ascii=False, default=str) for row in item)
+            sys.stdout.write(f"[\n    {lines}\n  ]")
+        else:
+            sys.stdout.write(json.dumps(item, indent=2, ensure_ascii=False, default=str).replace("\n", "\n  "))
+    sys.stdout.write("\n}\n")
 
 
 def text_width() -> int:

@@ -55,7 +55,7 @@ def _counts(counts: dict[str, int]) -> str:
 def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOption = False) -> int:
     """Show every trial of a sweep with its state."""
     from sweeps import wiring
-    from sweeps.planning import Existing, flags_of
+    from sweeps.existing import Existing, flags_of
 
     place = open_workspace(workspace)
     revision = resolve(place, sweep)
@@ -72,7 +72,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
         }
         for t in state.trials
     ]  # fmt: skip
-    from sweeps.search_words import lines, state_json
+    if state.search is not None:
+        from sweeps.search_words import lines, state_json
 
     derived = _ensembles(place, revision, state)
     if json:

@@ -6,29 +6,63 @@ internal error, whose traceback is saved.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from core.errors import SweepError, nearest
-from sweeps.cli import act, admin, answer, data, define, digest, hand_on, launch, look, nightly, place, search
 
-app = typer.Typer(
-    name="sweep",
-    help="Turn an ablation grid of reward models into one file that runs, survives, and answers.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-for _room in (define, launch, look, act, answer, data, digest, hand_on, place, search, nightly, admin):
-    _room.add_to(app)
+if TYPE_CHECKING:
+    app: typer.Typer
+
+LOOKS = ("status", "list", "show", "explain", "logs")
+"""Commands of ``look``, which people and scripts repeat: they do not wait for the imports of the others."""
+GARBAGE_AFTER = 100_000
+"""Objects between two searches for cycles: a plan of ten thousand trials is a million objects and no cycle."""
+
+
+def _rooms(words: Sequence[str]) -> Iterator[ModuleType]:
+    """The modules that hold the command that is called, which add their commands; all where it is not known to be in one."""
+    from sweeps.cli import look
+
+    if next((word for word in words if word != "--debug"), None) in LOOKS:
+        yield look
+        return
+    from sweeps.cli import act, admin, answer, data, define, digest, hand_on, launch, nightly, place, search
+
+    yield from (define, launch, look, act, answer, data, digest, hand_on, place, search, nightly, admin)
+
+
+def _build(words: Sequence[str]) -> typer.Typer:
+    app = typer.Typer(
+        name="sweep",
+        help="Turn an ablation grid of reward models into one file that runs, survives, and answers.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    for room in _rooms(words):
+        room.add_to(app)
+    app.callback()(_main)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """``app`` is the whole command, built when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = _build(())
+    return globals()["app"]
 
 
 def _version(asked: bool) -> None:
@@ -37,7 +71,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main(
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True, callback=_version),
@@ -48,8 +81,9 @@ def _main(
 def main() -> None:
     """Run the command and leave with its exit code."""
     debug = "--debug" in sys.argv[1:]
+    gc.set_threshold(GARBAGE_AFTER)
     try:
-        code = app(standalone_mode=False)
+        code = _build(sys.argv[1:])(standalone_mode=False)
     except SweepError as error:
         if debug:
             raise

@@ -15,7 +15,7 @@ from core.workspace.files import publish_folder
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, choose_canaries, register
-from core.workspace.requests import asked
+from core.workspace.requests import asked, drop
 
 PLAN = [PlannedTrial(f"{n:032x}", {"head.layers": 1 + n % 2, "optim.lr": n}, 0, {}, Shape()) for n in range(6)]
 
@@ -46,6 +46,7 @@ def test_a_trial_with_a_result_is_not_read_again_and_an_open_one_is(revision: Re
     done = sweep.workspace.trial(PLAN[0].id)
     publish_folder(done.result, done.folder / ".result", lambda at: (at / "x").touch(), {"attempt": 1})
     assert sweep.trial(PLAN[0]).train.state == "completed"
+    drop(sweep.workspace.trial(PLAN[1].id), "checkpoint")
     read: list[str] = []
     monkeypatch.setattr(Reader, "attempts", lambda self, unit, wish=None: read.append(unit.folder.name) or [])
     assert sweep.state().counts() == {"completed": 1, "pending": 5}

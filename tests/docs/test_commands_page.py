@@ -57,7 +57,7 @@ def test_the_exit_code_of_every_error_is_explained(kind: type[errors.SweepError]
 def test_the_actions_of_a_plan_are_explained() -> None:
     from typing import get_args
 
-    from sweeps.planning import TrialAction
+    from sweeps.existing import TrialAction
 
     assert {names(action)[0] for action, _ in table_of_actions()} == set(get_args(TrialAction))
 

@@ -7,20 +7,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.control.derive import UnitStatus
 from core.control.search.study import Curve, SearchState, Study, Suggestion, Told
 from core.control.states import OPEN
-from core.definition.definition import SweepDefinition
 from core.definition.plan import PlannedTrial
-from core.definition.searched import Point, points
 from core.definition.searching import SearchConfig
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.growth import Growth, GrowthLog
 from core.workspace.layout import Workspace
 from core.workspace.lineage import MetricFeed
 from core.workspace.registration import Revision
+
+if TYPE_CHECKING:
+    from core.definition.definition import SweepDefinition
+    from core.definition.searched import Point
 
 SUGGESTION, REPLICATE, EXHAUSTED, HALT, GO = "suggestion", "replicate", "exhausted", "halt", "go"
 """Kinds of growth records that a search writes and reads."""
@@ -72,7 +74,9 @@ class SearchReader:
     """
 
     def __init__(self, workspace: Workspace, revision: Revision, log: GrowthLog) -> None:
+        # the definition language, for the sweeps that search alone: a look at the others imports none of it
         from core.definition import load
+        from core.definition.searched import points
 
         self.revision, self.log = revision, log
         self.definition: SweepDefinition = load(revision.folder / "definition.yaml", rehearsal=revision.rehearsal, code=revision.code())

@@ -23,6 +23,8 @@ from slurm import accounting
 from slurm.polling import Run
 from slurm.profile import of_sweep
 
+BY = ("user", "account", "sweep")
+"""What GPU-hours are added up by."""
 WASTED = frozenset({"BOOT_FAIL", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"})
 """Last states of jobs whose hours accounting calls failed."""
 _CALLS = re.compile(r"^\s+(\S+)\s+\(\s*\d+\)\s+count:(\d+)\s+ave_time:(\d+)\s+total_time:(\d+)")

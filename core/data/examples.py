@@ -138,3 +138,8 @@ def example_digest(id: str, prompt: str, responses: Sequence[str]) -> str:
     """The key of an example (ids alone repeat in public sets): sha256 over id, prompt and sorted responses, 16 hex digits."""
     text = json.dumps([id, prompt, sorted(responses)], ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def missing(media: Media) -> bool:
+    """Whether the file or folder of a medium is absent (a medium in memory never is)."""
+    return media.data is None and (media.path is None or not media.path.exists())

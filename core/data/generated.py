@@ -24,14 +24,15 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
-
-import numpy as np
-from PIL import Image, ImageDraw
+from typing import TYPE_CHECKING, Literal
 
 from core.data.config import GeneratedImagesConfig, GeneratedTextConfig
 from core.data.examples import Media, PreferenceExample, PreferenceLabel, pair
 from core.data.streams import generator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
 
 VERSION = 1
 """Part of the fingerprint: raised whenever the same arguments would yield other examples."""
@@ -107,6 +108,9 @@ def _couple(index: int, seed: int, split: str, images: str, labels: str, group: 
 
 def draw_picture(colour: str, draw: np.random.Generator) -> bytes:
     """A PNG of one shape of this colour; shape, place, size, background and noise are random."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
     grey = int(draw.integers(90, 166))
     canvas = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
     size = int(draw.integers(30, 45))
@@ -128,6 +132,8 @@ def draw_picture(colour: str, draw: np.random.Generator) -> bytes:
 
 def blank() -> bytes:
     """The PNG of a grey picture."""
+    from PIL import Image
+
     return encode_png(Image.new("RGB", (SIDE, SIDE), (128, 128, 128)))
 
 

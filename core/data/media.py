@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from core.data.examples import Media, PreferenceExample
+from core.data.examples import Media, PreferenceExample, missing
 from core.data.rows import Embedded
 from core.errors import EnvironmentFault, TrialFailed
 
@@ -29,11 +29,6 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 class MediaError(Exception):
     """A medium cannot be read; the message says which and why, the caller adds file and row."""
-
-
-def missing(media: Media) -> bool:
-    """Whether the file or folder of a medium is absent (a medium in memory never is)."""
-    return media.data is None and (media.path is None or not media.path.exists())
 
 
 def media_missing(example: PreferenceExample) -> bool:

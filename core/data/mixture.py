@@ -23,8 +23,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from core.data.curation import Dedup, Overlaps, media_name, repeated
 from core.data.examples import PreferenceExample
 from core.data.streams import generator
@@ -85,6 +83,8 @@ class DataOrder:
 
     def _epoch(self, epoch: int) -> list[int]:
         if epoch not in self._epochs:
+            import numpy as np  # here, as in all of this room: a look at a sweep asks for fingerprints alone
+
             draw = generator(self.seed, "data", epoch)
             chosen = [portion.start + draw.permutation(portion.length)[: portion.per_epoch] for portion in self.portions]
             indices = np.concatenate(chosen)

@@ -16,10 +16,9 @@ from typing import Any
 
 from core.data import hub
 from core.data.config import PublicSetConfig
-from core.data.examples import PreferenceExample
+from core.data.examples import PreferenceExample, missing
 from core.data.formats import MappedRows
 from core.data.maps import FieldMap, field_map
-from core.data.media import missing
 from core.data.rows import RowError
 from core.data.sources import digest, read_rows
 from core.errors import DefinitionError, EnvironmentFault, Place

@@ -20,10 +20,9 @@ from typing import Any, Protocol
 
 from core import registry
 from core.data.config import FileSourceConfig, GeneratedImagesConfig, GeneratedTextConfig, PublicSetConfig
-from core.data.examples import PreferenceExample
+from core.data.examples import PreferenceExample, missing
 from core.data.generated import GeneratedPreferences
 from core.data.maps import field_map
-from core.data.media import missing
 from core.data.rows import Embedded, RowError, RowReader
 from core.data.streams import stream_seed
 from core.definition.trial import RehearsalConfig, SourceConfig, TrialConfig

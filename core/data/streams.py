@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def stream_seed(seed: int, *name: str | int) -> int:
@@ -24,11 +26,14 @@ def stream_seed(seed: int, *name: str | int) -> int:
 
 def generator(seed: int, *name: str | int) -> np.random.Generator:
     """A numpy generator for a named stream."""
+    import numpy as np
+
     return np.random.Generator(np.random.PCG64(stream_seed(seed, *name)))
 
 
 def reseed(seed: int, *name: str | int) -> None:
     """Point every global generator (python, numpy, torch on all devices) at a named stream."""
+    import numpy as np
     import torch
 
     value = stream_seed(seed, *name)

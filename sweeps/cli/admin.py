@@ -17,28 +17,43 @@ from sweeps.wiring import workspace_root
 
 SiteOption = Annotated[str, typer.Option("--cluster", metavar="NAME", help="The cluster whose profile names the shared folder.")]
 UserOption = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only this user's sweeps.", show_default=False)]
+WorkspacesOption = Annotated[
+    list[Path] | None, typer.Option("--workspace", "-w", help="Folder of a workspace; may be given several times.", show_default=False)
+]
+SinceOption = Annotated[str, typer.Option("--since", metavar="TIME", help="How far back.")]
+HoldsOption = Annotated[
+    str | None, typer.Option("--cluster", metavar="NAME", help="Also show the HOLDs in its shared folder.", show_default=False)
+]
+WEEK = "7d"
 AccountOption = Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only sweeps under this account.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    group = typer.Typer(no_args_is_help=True, help="For whoever looks after a cluster.", rich_markup_mode=None)
+    group = typer.Typer(
+        invoke_without_command=True,
+        callback=_plain,
+        help="For whoever looks after a cluster; alone it shows `usage`.",
+        rich_markup_mode=None,
+    )
     group.command()(usage)
     group.command()(stop)
     group.command()(resume)
     app.add_typer(group, name="admin")
 
 
-def usage(
-    workspace: Annotated[
-        list[Path] | None, typer.Option("--workspace", "-w", help="Folder of a workspace; may be given several times.", show_default=False)
-    ] = None,
-    since: Annotated[str, typer.Option("--since", metavar="TIME", help="How far back.")] = "7d",
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", metavar="NAME", help="Also show the HOLDs in its shared folder.", show_default=False)
-    ] = None,
+def _plain(
+    ctx: typer.Context,
+    workspace: WorkspacesOption = None,
+    since: SinceOption = WEEK,
+    cluster: HoldsOption = None,
     json: JsonOption = False,
 ) -> int:
+    """For whoever looks after a cluster; alone it shows `usage`."""
+    return usage(workspace, since, cluster, json) if ctx.invoked_subcommand is None else 0
+
+
+def usage(workspace: WorkspacesOption = None, since: SinceOption = WEEK, cluster: HoldsOption = None, json: JsonOption = False) -> int:
     """Show who runs what, GPU-hours, waste by cause, preemptions, calls and budgets: of readable workspaces, and of all by accounting."""
     from slurm.polling import run
     from sweeps import admin
@@ -60,7 +75,7 @@ def usage(
         print_json(
             {
                 "since": now - seconds, "uses": [use.as_json() for use in uses], "accounting": accounted is not None,
-                "by_user": admin.total(accounted or own, "user"), "by_account": admin.total(accounted or own, "account"),
+                **{f"by_{one}": admin.total(accounted or own, one) for one in admin.BY},
                 "calls": calls, "budgets": budgets, "holds": held,
             }
         )  # fmt: skip
@@ -75,6 +90,10 @@ def usage(
             for use in uses
         ],
     )  # fmt: skip
+    for one in admin.BY:
+        hours = admin.total(accounted or own, one)
+        if len(hours) > 1:
+            say(f"GPU-hours by {one}: " + ", ".join(f"{name or 'none'} {value:.2f}" for name, value in hours.items()))
     if accounted is None:
         say("accounting does not answer: only workspaces are shown")
     if calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
 from core.errors import UsageError
 from core.workspace import holds, nights
+from core.workspace.claim import claim
+from core.workspace.journal import JournalWriter
 from core.workspace.layout import Workspace
 from core.workspace.requests import user
 from slurm.accounting import read
@@ -133,6 +136,28 @@ def test_use_of_a_workspace_by_user_account_and_sweep(
     assert (accounted.sweep, accounted.account, accounted.jobs) == ("study", "proj", 3)
     assert accounted.gpu_hours == pytest.approx(spent, abs=0.01)
     assert admin.of_workspaces([place], slurm.now + 3600, slurm.now)[0].jobs == 0, "before --since"
+
+
+def test_waste_is_told_by_cause_and_plain_admin_shows_it(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    revision = registered(place, plan_of(2, Shape(gpus=2)))
+    now = time.time()
+    folder = place.jobs / "rs-study-0001"
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"sweep": "study", "revision": 1, "shape": vars(Shape(gpus=2)), "created": now - 7200}))
+    for planned, end in zip(revision.planned(), ({"state": "failed", "cause": "cuda_oom"}, {"state": "completed"}), strict=True):
+        attempt = claim(place.trial(planned.id), 1, planned.id, {"job": "rs-study-0001"})
+        assert attempt is not None
+        clock = iter((now - 3600, now - 1800))
+        journal = JournalWriter(attempt.journal, clock=lambda clock=clock: next(clock))
+        journal.write("started", attempt=1, resumed=None)
+        journal.write("ended", **end)
+    assert app(["admin", "--since", "1d", "--json"], standalone_mode=False) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (use,) = shown["uses"]
+    assert (use["sweep"], use["jobs"], use["wasted"]) == ("study", 1, {"cuda_oom": 1.0})
+    assert list(shown["by_sweep"]) == ["study"]
+    assert app(["admin"], standalone_mode=False) == 0
+    assert "cuda_oom 1.00" in capsys.readouterr().out
 
 
 def test_accounting_is_read_by_the_prefix_of_our_names() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import getpass
 import re
+import shlex
 import shutil
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from core.errors import EnvironmentFault, nearest
+from slurm import allowances, reservations
+from slurm.allowances import Allowance
 from slurm.cluster import max_array_size
 from slurm.polling import Run, run
 from slurm.profile import Cluster, Profile
@@ -20,6 +24,8 @@ Verdict = Literal["ok", "note", "bad"]
 NEEDED = ("sbatch", "squeue", "scontrol", "srun", "scancel")
 PATIENCE_SECONDS = 15
 """How long the check of the shared file system waits for a node."""
+
+WEEK_SECONDS = 7 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check
         lambda: _accounting(profile, ask),
         lambda: _gpus(profile, ask),
         lambda: _node(profile, ask),
-        lambda: _shared(profile, workspace, ask),
+        lambda: _reservations(profile, ask),
+        lambda: _from_a_node(profile, workspace, ask),
     ]
     for check in checks:
         yield from check()
@@ -118,29 +125,70 @@ def _array_size(profile: Profile, ask: Run) -> Iterator[Check]:
 
 
 def _accounting(profile: Profile, ask: Run) -> Iterator[Check]:
-    fields = "Account,Partition,QOS,MaxSubmit,MaxJobs"
+    fields = ",".join(allowances.ASSOC)
     reply = ask(("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}", f"format={fields}"))
-    rows = [line.split("|") for line in reply.out.splitlines() if line.count("|") == 4]
+    rows = allowances.read_assoc(reply.out)
     if reply.code != 0 or not rows:
         why = (reply.err or "no association of this user").splitlines()[0]
         yield Check("accounting", "note", f"{why}: account and qos cannot be checked; squeue alone is used")
         return
-    accounts = {row[0] for row in rows}
+    accounts = {row.where.removeprefix("account ") for row in rows}
     if profile.account is not None and profile.account not in accounts:
         close = nearest(profile.account, accounts)
         hint = f"did you mean {close}?" if close else f"yours: {', '.join(sorted(accounts))}"
         yield Check("account", "bad", f"{profile.account} is none of yours", hint)
     else:
         yield Check("account", "ok", profile.account or f"none in the profile; yours: {', '.join(sorted(accounts))}")
-    mine = [row for row in rows if profile.account in (None, row[0])]
-    qos = {name for row in mine for name in row[2].split(",") if name}
+    mine = [row for row in rows if profile.account is None or row.where == f"account {profile.account}"]
+    qos = {name for row in mine for name in row.qos}
     if profile.qos is not None and qos and profile.qos not in qos:
         yield Check("qos", "bad", f"{profile.qos} is not open to you", f"yours: {', '.join(sorted(qos))}")
     elif qos:
         yield Check("qos", "ok", profile.qos or f"none in the profile; yours: {', '.join(sorted(qos))}")
-    for name, column in (("MaxSubmitJobs", 3), ("MaxJobs", 4)):
-        numbers = sorted(int(row[column]) for row in mine if row[column].isdigit())
-        yield Check(name, "ok", str(numbers[0]) if numbers else "no limit of the association")
+    names = {profile.qos} if profile.qos is not None else qos
+    yield from _limits(profile, mine, names, ask)
+    yield from _gpu_minutes({row.where.removeprefix("account ") for row in mine}, names, ask)
+
+
+def _limits(profile: Profile, mine: list[Allowance], qos: Collection[str], ask: Run) -> Iterator[Check]:
+    """The limits of the association and of its QOS; a launch keeps below those of jobs, SLURM refuses what asks for more time."""
+    words = ("sacctmgr", "--noheader", "--parsable2", "show", "qos", f"format={','.join(allowances.QOS)}")
+    found = [*mine, *(row for row in allowances.read_qos(ask(words).out) if row.qos & set(qos))]
+    for row in found:
+        if row.words:
+            beyond = row.wall is not None and profile.time / 60 > row.wall
+            hint = f"lower the profile's time ({profile.time / 3600:g} h)" if beyond else ""
+            yield Check(f"limits of {row.where}", "bad" if beyond else "ok", row.words, hint)
+    for name, numbers in (("MaxSubmitJobs", [row.submitted for row in found]), ("MaxJobs", [row.running for row in found])):
+        least = min((number for number in numbers if number is not None), default=None)
+        few = least is not None and profile.limits.workers > least
+        more = f": of {profile.limits.workers} workers (limits.workers) the rest waits for room" if few else ""
+        yield Check(name, "note" if few else "ok", f"{least}{more}" if least is not None else "no limit of the association or its QOS")
+
+
+def _gpu_minutes(accounts: Collection[str], qos: Collection[str], ask: Run) -> Iterator[Check]:
+    reply = ask(("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos"))
+    if reply.code != 0:
+        yield Check("GPU-minutes", "note", "the controller does not show them to you; `sshare` may")
+        return
+    found = list(allowances.gpu_minutes(reply.out, getpass.getuser(), accounts, qos))
+    if not found:
+        yield Check("GPU-minutes", "ok", "no limit")
+    for row in found:
+        said = f"{row.left} of {row.given} are left to {row.where}"
+        yield Check("GPU-minutes", "ok" if row.left else "bad", said, "" if row.left else "jobs with GPUs will wait: ask for more")
+
+
+def _reservations(profile: Profile, ask: Run) -> Iterator[Check]:
+    """What takes nodes away within a week; workers' limits are cut to end before one that takes all."""
+    reply, now = ask(("scontrol", "--oneliner", "show", "reservation")), time.time()
+    found = [one for one in reservations.read(reply.out) if one.begins < now + WEEK_SECONDS]
+    if not found:
+        yield Check("reservations", "ok", "none within a week")
+        return
+    said = ", ".join(f"{one.name} ({one.nodes}) from {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.begins))}" for one in found)
+    cut = reservations.next_begin(profile, ask, now, now + WEEK_SECONDS)
+    yield Check("reservations", "note", said + ("; it takes all nodes: workers end before it" if cut is not None else ""))
 
 
 def _gpus(profile: Profile, ask: Run) -> Iterator[Check]:
@@ -180,22 +228,36 @@ def _capacity(line: str) -> tuple[int, int, int] | None:
     return int(cpus), int(memory), sum(int(count) for count in re.findall(r"gpu:(?:[A-Za-z][^:(),]*:)?(\d+)", gres))
 
 
-def _shared(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]:
-    """A marker made here must be seen from a node; needs a node that is free now."""
+def _from_a_node(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]:
+    """A marker made here must be seen from a node, and workers there send the next ones; needs a node that is free now."""
     root = next(folder for folder in (workspace.absolute(), *workspace.absolute().parents) if folder.exists())
     marker = root / f".seen-from-node-{uuid.uuid4().hex[:8]}"
     options = [f"--{name}={value}" for name in ("partition", "account", "qos", "constraint") if (value := getattr(profile, name))]
+    words = " ".join(["sbatch", "--test-only", *map(shlex.quote, options), "--ntasks=1", "--time=1", "--wrap=true"])
+    sees = f"if test -e {shlex.quote(str(marker))}; then echo seen; else echo unseen; fi"
+    submits = f'if ! command -v sbatch >/dev/null; then echo no sbatch; elif said=$({words} 2>&1); then echo submits; else echo "$said"; fi'
+    here = ("srun", *options, "--ntasks=1", "--time=1", f"--immediate={PATIENCE_SECONDS}", "--chdir=/")
     try:
         marker.write_text("", encoding="utf-8")
-        reply = ask(("srun", *options, "--ntasks=1", "--time=1", f"--immediate={PATIENCE_SECONDS}", "--chdir=/", "test", "-e", str(marker)))
+        reply = ask((*here, "sh", "-c", f"{sees}; {submits}"))
     except OSError as error:
         yield Check("shared workspace", "bad", f"{root}: {error.strerror}", "choose another with --workspace")
         return
     finally:
         marker.unlink(missing_ok=True)
-    if reply.code == 0:
+    sight, _, send = reply.out.strip().partition("\n")
+    if sight not in ("seen", "unseen"):
+        why = f"not checked, no node was free within {PATIENCE_SECONDS} s: {' '.join(reply.err.splitlines()[-1:])}"
+        yield Check("shared workspace", "note", why)
+        yield Check("submit from nodes", "note", why)
+        return
+    if sight == "seen":
         yield Check("shared workspace", "ok", f"a node sees {root}")
-    elif "exited with exit code 1" in reply.err.lower() or "exit code 1" in reply.err.lower():
-        yield Check("shared workspace", "bad", f"a node does not see {root}", "choose a folder of the shared file system with --workspace")
     else:
-        yield Check("shared workspace", "note", f"not checked, no node was free within {PATIENCE_SECONDS} s: {reply.err.splitlines()[-1:]}")
+        yield Check("shared workspace", "bad", f"a node does not see {root}", "choose a folder of the shared file system with --workspace")
+    if send == "submits":
+        yield Check("submit from nodes", "ok", "workers may send the next ones")
+    else:
+        said = send.splitlines()[:1] or ["no answer"]
+        hint = "let a launch watch, or a timer or keeper on a host that may submit: `sweep nightly timer`"
+        yield Check("submit from nodes", "note", f"a node may not: {said[0]}", hint)

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from core import registry
 from core.control.decide import TrialStatus
 from core.control.tick import data_key
 from core.definition.plan import PlannedTrial
-from core.definition.trial import TrialConfig
 from core.errors import EnvironmentFault, IntegrityError
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST, read_json
@@ -27,7 +25,10 @@ class Existing:
         self._known: set[str] = set()
         if workspace is not None:
             self._known = workspace.trial_ids()
-        registry.load_code(list(code))
+        if code:
+            from core import registry
+
+            registry.load_code(list(code))
         self._code = fingerprints.code_fingerprint(code) if self._known else ""
         self._data: dict[str, str | None] = {}
 
@@ -61,6 +62,7 @@ class Existing:
     def _data_now(self, planned: PlannedTrial, key: str) -> str | None:
         if key not in self._data:
             from core.data import data_fingerprint
+            from core.definition.trial import TrialConfig
 
             try:
                 self._data[key] = data_fingerprint(TrialConfig.model_validate(dict(planned.config)))

@@ -10,13 +10,13 @@ Canaries are ordinary attempts and simply go on: what they have done is not done
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from core.control.derive import AttemptView, UnitStatus
-from core.definition.identity import canonical_json
 from core.definition.plan import PlannedTrial
 
 LARGE = 20
@@ -34,7 +34,7 @@ def features(planned: PlannedTrial) -> frozenset[Feature]:
     own = {f"shape {planned.shape.key}"}
     for path, value in planned.cell.items():
         if any(path == part or path.startswith(f"{part}.") for part in TELLING):
-            own.add(f"{path}={value if isinstance(value, str) else canonical_json(value).decode()}")
+            own.add(f"{path}={value if isinstance(value, str) else json.dumps(value, sort_keys=True)}")
     return frozenset(own)
 
 

@@ -4,10 +4,10 @@ A watcher remembers finished trials and workers that have left in its process; t
 that a look at ten thousand trials costs what has changed since the last one. It is a cache: one file for the newest revision of a
 sweep in ``cache/seen/``, a JSON object a line, appended by whoever looked, to be removed at any moment.
 
-What it says of a trial is believed while every file that it was read from still is the one that it was: the manifest and the
-metrics of the result and the summary of each scoring, told by their :func:`core.workspace.files.mark` (such files are published by
-rename and never written again). Likewise a worker: the file that says how it ended. No clock and no folder's time is
-believed, and what differs, or lacks one of its files, is read as if nothing were known.
+What it says of a trial is believed while the files that it was read from still are those that they were: the metrics of the result
+and the summary of each scoring, told by their :func:`core.workspace.files.mark` (such files are published by rename, in a folder
+that comes and goes as a whole, and never written again). Likewise a worker: the file that says how it ended. No clock and no
+folder's time is believed, and what differs, or lacks one of its files, is read as if nothing were known.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from core.control.derive import AttemptView, UnitStatus
 from core.control.ports import Job, JobAnswer
 from core.control.remedy import Remedy
 from core.definition.plan import PlannedTrial, Shape
-from core.workspace.files import MANIFEST, mark
+from core.workspace.files import mark
 from core.workspace.layout import Workspace
 
 ENOUGH = 100
 """So much that is new is written down; what is less is read again, which costs nearly nothing."""
-SHAPE = "1 " + " ".join(item.name for kind in (UnitStatus, AttemptView, Remedy, Job, JobAnswer) for item in fields(kind))
+SHAPE = "2 " + " ".join(item.name for kind in (UnitStatus, AttemptView, Remedy, Job, JobAnswer) for item in fields(kind))
 """Stands in the first line: what another version has written is not read."""
+RESULT = "result/metrics.json"
 ENDS = ("ended.json", "left.json")
 """The files of a worker that say that it has ended."""
 
@@ -76,26 +77,27 @@ class Memory:
     def trial(self, planned: PlannedTrial, keys: Sequence[str]) -> TrialStatus | None:
         """A trial that is finished with these scorings, if all that was read of it stands unchanged."""
         said = self._said.get(planned.id)
-        if said is None or any(key not in said["scorings"] for key in keys):
+        if said is None:
             return None
-        marks = said["marks"]
-        if any(marks.get(name) != found for name, found in self._marks(planned.id, keys).items()):
+        folder, units = self._folder(planned.id), said["scorings"]
+        if mark(folder + RESULT) != said["mark"]:
             return None
-        scorings = {key: _unit(said["scorings"][key]) for key in keys}
+        for key in keys:
+            if key not in units or mark(f"{folder}scores/{key}/summary.json") != said["marks"][key]:
+                return None
+        scorings = {key: _unit(units[key]) for key in keys}
         return TrialStatus(planned, _unit(said["train"]), scorings, said["record"])
 
     def keep(self, status: TrialStatus) -> None:
         """Remember a finished trial."""
-        id, scorings = status.planned.id, status.scorings
-        marks = self._marks(id, scorings)
-        if all(marks.values()):
-            units = {key: _fields(unit) for key, unit in scorings.items()}
-            self._add({"trial": id, "marks": marks, "train": _fields(status.train), "scorings": units, "record": status.record})
+        id, folder = status.planned.id, self._folder(status.planned.id)
+        result, marks = mark(folder + RESULT), {key: mark(f"{folder}scores/{key}/summary.json") for key in status.scorings}
+        if result is not None and all(marks.values()):
+            said = {"trial": id, "mark": result, "train": _fields(status.train), "record": status.record}
+            self._add({**said, "marks": marks, "scorings": {key: _fields(unit) for key, unit in status.scorings.items()}})
 
-    def _marks(self, id: str, keys: Iterable[str]) -> dict[str, str | None]:
-        folder = f"{self._trials_root}{id[:2]}/{id}/"
-        result = {name: mark(f"{folder}result/{name}") for name in (MANIFEST, "metrics.json")}
-        return result | {key: mark(f"{folder}scores/{key}/summary.json") for key in keys}
+    def _folder(self, id: str) -> str:
+        return f"{self._trials_root}{id[:2]}/{id}/"
 
     # -- workers --------------------------------------------------------------------------------------------------------------
 

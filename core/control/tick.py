@@ -26,7 +26,6 @@ from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
 from core.control.search.read import SearchReader, is_growing
 from core.control.search.steps import Ask, Prune, Replicate
-from core.definition.identity import canonical_json, scoring_key
 from core.definition.plan import PlannedTrial, Shape
 from core.errors import IntegrityError
 from core.workspace import holds, nodes
@@ -42,11 +41,15 @@ BASELINES = ("length", "random")
 
 def baseline_key(name: str, evaluate: Mapping[str, Any]) -> str:
     """The scoring key of a baseline on one entry of ``PlannedTrial.evaluate``."""
+    from core.definition.identity import scoring_key  # the schema: a sweep that scores nothing needs none of it
+
     return scoring_key(f"baseline:{name}", evaluate["benchmark"], evaluate["revision"])
 
 
 def trial_key(planned: PlannedTrial, evaluate: Mapping[str, Any]) -> str:
     """The scoring key of a trial on one entry of its ``evaluate``."""
+    from core.definition.identity import scoring_key
+
     return scoring_key(planned.id, evaluate["benchmark"], evaluate["revision"])
 
 
@@ -227,7 +230,7 @@ def _nothing(held: bool, blocked: str | None) -> UnitStatus:
 
 def data_key(planned: PlannedTrial) -> str:
     """Equal for trials whose data lie in the same place and are read in the same way."""
-    return hashlib.sha256(canonical_json([planned.config["data"], planned.config["rehearsal"]])).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([planned.config["data"], planned.config["rehearsal"]], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _record(planned: PlannedTrial, trial: Trial) -> Mapping[str, Any] | None:

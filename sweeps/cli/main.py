@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 
 LOOKS = ("status", "list", "show", "explain", "logs")
 """Commands of ``look``, which people and scripts repeat: they do not wait for the imports of the others."""
-GARBAGE_AFTER = 100_000
-"""Objects between two searches for cycles: a plan of ten thousand trials is a million objects and no cycle."""
+
+
+def _command(words: Sequence[str]) -> str | None:
+    return next((word for word in words if word != "--debug"), None)
 
 
 def _rooms(words: Sequence[str]) -> Iterator[ModuleType]:
     """The modules that hold the command that is called, which add their commands; all where it is not known to be in one."""
     from sweeps.cli import look
 
-    if next((word for word in words if word != "--debug"), None) in LOOKS:
+    if _command(words) in LOOKS:
         yield look
         return
     from sweeps.cli import act, admin, answer, data, define, digest, hand_on, launch, nightly, place, search
@@ -81,7 +83,8 @@ def _main(
 def main() -> None:
     """Run the command and leave with its exit code."""
     debug = "--debug" in sys.argv[1:]
-    gc.set_threshold(GARBAGE_AFTER)
+    if _command(sys.argv[1:]) in LOOKS:
+        gc.disable()  # a plan of ten thousand trials is a million objects and no cycle, and the process ends at once
     try:
         code = _build(sys.argv[1:])(standalone_mode=False)
     except SweepError as error:

@@ -83,7 +83,7 @@ def test_the_next_process_sees_the_same_without_reading_a_finished_trial(revisio
     assert not read
 
 
-@pytest.mark.parametrize("file", ["result/manifest.json", "result/metrics.json", "scores/{key}/summary.json"])
+@pytest.mark.parametrize("file", ["result/metrics.json", "scores/{key}/summary.json"])
 @pytest.mark.parametrize("what", ["gone", "another"])
 def test_a_trial_of_which_one_file_is_gone_or_another_is_read_anew(revision: Revision, file: str, what: str) -> None:
     look(revision)
@@ -96,8 +96,6 @@ def test_a_trial_of_which_one_file_is_gone_or_another_is_read_anew(revision: Rev
     known = memory.Memory(Workspace.open(revision.folder.parents[3]), "s", 1)
     assert known.trial(PLAN[0], [key]) is None and known.trial(PLAN[1], [other]) is not None
     state = look(revision).trials[0]
-    if what == "gone" and "manifest" in file:
-        assert state.train.state == "failed", "a journal that says completed, and no result"
     if what == "gone" and "summary" in file:
         assert next(iter(state.scorings.values())).state == "pending"
 

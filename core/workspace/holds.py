@@ -72,11 +72,12 @@ def standing(folder: Path) -> list[tuple[Path, str]]:
     found = []
     for file in sorted(folder.glob(f"{NAME}*")) if folder.is_dir() else ():
         if file.name == NAME or file.name.startswith((f"{NAME}.user-", f"{NAME}.account-")):
-            found.append((file, _words(file)))
+            found.append((file, words(file)))
     return found
 
 
-def _words(file: Path) -> str:
+def words(file: Path) -> str:
+    """Who set a HOLD, and why."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
         return f"set by {record['by']}" + (f": {record['why']}" if record.get("why") else "")

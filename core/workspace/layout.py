@@ -230,7 +230,12 @@ class Workspace:
     @property
     def held(self) -> bool:
         """Whether a HOLD stops all claims and submissions: the workspace's own, or one of :mod:`core.workspace.holds`."""
-        return any(file.exists() for file in (self.root / "HOLD", *self._holds))
+        return bool(self.holding)
+
+    @property
+    def holding(self) -> list[Path]:
+        """The HOLDs that are set; the workspace's own first."""
+        return [file for file in (self.root / "HOLD", *self._holds) if file.exists()]
 
     def trial(self, id: str) -> Trial:
         """The folder of a trial (it need not exist)."""

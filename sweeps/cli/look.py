@@ -22,7 +22,7 @@ from core.control.tick import SweepReader, trial_key
 from core.definition.ensembles import Ensemble
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
-from core.workspace import nodes
+from core.workspace import holds, nodes
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.growth import GrowthLog
 from core.workspace.layout import Trial, Workspace
@@ -208,7 +208,8 @@ def _facts(workspace: Workspace, trial: Trial, sweep: str) -> dict[str, Any]:
     planned = _planned(workspace, trial, sweep)
     swept = _sweep_reader(workspace, sweep)
     reader = swept.reader if swept is not None else Reader(workspace)
-    held = workspace.held
+    holding = (swept.workspace if swept is not None else workspace).holding
+    held = bool(holding)
     status = swept.trial(planned, held).train if swept is not None and planned is not None else reader.trial(trial, held=held)
     result = read_json(trial.result / "metrics.json") if (trial.result / MANIFEST).exists() else None
     scores = {}
@@ -222,7 +223,19 @@ def _facts(workspace: Workspace, trial: Trial, sweep: str) -> dict[str, Any]:
         "attempts": [_attempt(a) for a in reader.attempts(trial)], "result": result, "scores": scores, "folder": str(trial.folder),
         "scorings": _scorings(workspace, reader, trial, planned),
         "sweeps": _sweeps_of(workspace, trial.id), "remedy": status.remedy.words, "added": _added(workspace, trial, sweep),
+        "scheduler": _scheduler_says(swept, status), "holding": [f"{file} ({holds.words(file)})" for file in holding],
     }  # fmt: skip
+
+
+def _scheduler_says(swept: SweepReader | None, status: UnitStatus) -> list[str]:
+    """What the scheduler says of the worker that an open attempt runs in, or of those that a waiting trial waits for."""
+    if swept is None or status.state not in ("pending", "running", "unknown"):
+        return []
+    says = [swept.scheduler.trouble] if swept.scheduler is not None and swept.scheduler.trouble else []
+    job = status.last.owner.get("job") if status.last is not None and status.state != "pending" else None
+    mine = [answer for one, answer in swept.polled if (one.key == job if job else one.left is None and answer.ended is None)]
+    counted = Counter(answer.evidence if job else _without_id(answer.evidence) for answer in mine if answer.evidence not in ("", *says))
+    return says + [text if job else f"{count} worker{'s' if count > 1 else ''}: {text}" for text, count in counted.items()]
 
 
 def _added(workspace: Workspace, trial: Trial, sweep: str) -> str | None:
@@ -324,7 +337,7 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
     advice = ADVICE.get(facts["cause"] or "") if facts["state"] == "failed" else None
     advice = advice.replace("TRIAL", facts["id"][:10]) if advice else _advice(facts)
     if json:
-        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings", "remedy", "added")
+        keep = ("id", "sweep", "cell", "seed", "state", "reason", "cause", "attempts", "scorings", "remedy", "added", "scheduler")
         print_json({k: facts[k] for k in keep} | {"next": advice, "requests": _requests(place.trial(facts["id"]))})
         return 0
     say(f"trial {facts['id'][:10]}  {cell_name(facts['cell'] or {})}, seed {facts['seed']}{_rehearsal(facts)}")
@@ -352,6 +365,10 @@ def explain(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonO
             say(f"  {attempt['message']}")
         if attempt["node"] in excluded and attempt["state"] == "failed":
             say(f"  no worker is sent to {attempt['node']} for now: {excluded[attempt['node']]}")
+    if facts["scheduler"]:
+        say()
+        for line in facts["scheduler"]:
+            say(f"the scheduler: {line}")
     if facts["state"] == "pending" and facts["remedy"]:
         say()
         say(f"the next attempt takes {facts['remedy']}")
@@ -384,7 +401,7 @@ def _advice(facts: dict[str, Any]) -> str | None:
     return {
         "cancelled": f"sweep retry {id}",
         "pruned": f"sweep retry {id}",
-        "held": "remove the workspace's HOLD file" if "HOLD" in facts["reason"] else f"sweep resume {id}",
+        "held": f"it goes on once this is gone: {', '.join(facts['holding'])}" if "HOLD" in facts["reason"] else f"sweep resume {id}",
         "unknown": f"if you know that its process is gone: sweep retry {id} --force",
         "pending": f"sweep launch or sweep tick {facts['sweep']} starts workers" if facts["sweep"] else None,
     }.get(facts["state"])

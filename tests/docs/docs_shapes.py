@@ -32,6 +32,7 @@ MAPS = (
     "wasted",
     "by_user",
     "by_account",
+    "by_sweep",
     "calls",
 )
 """Mappings whose keys are data: only their values are compared."""

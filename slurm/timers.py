@@ -75,10 +75,11 @@ def scrontab(sweep: str, workspace: Path, environment: Mapping[str, str], profil
     return "\n".join(["# add with: scrontab -e", *lines, f"*/{MINUTES} * * * * {exports}{command(sweep, workspace)}", ""])
 
 
-def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile: Profile, name: str) -> str:
+def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile: Profile) -> str:
     """The batch script of a job of one core that serves the nights and submits its own successor: ``| sbatch``.
 
-    The successor waits until this job has ended, however it ends. ``singleton`` lets two never run at once.
+    The successor is the script itself: what the profile was made from (the project's folder, the user's configuration) need not be on
+    the node. It waits until this job has ended, however it ends. ``singleton`` lets two never run at once.
     """
     given = _keeper(profile)
     digest = hashlib.sha256(str(workspace).encode()).hexdigest()[:6]
@@ -88,7 +89,6 @@ def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile:
         "dependency": "singleton", "output": str(workspace / "nights" / "keeper.log"), "open-mode": "append", "chdir": str(workspace),
     }  # fmt: skip
     lines = [f"#SBATCH --{key}={_value(key, value)}" for key, value in options.items() if value is not None]
-    again = command(sweep, workspace, "timer", "keeper", "--cluster", name)
     return "\n".join(
         [
             "#!/bin/bash",
@@ -96,7 +96,7 @@ def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile:
             "#SBATCH --no-requeue",
             *(f"export {key}={shlex.quote(value)}" for key, value in sorted((dict(environment) | dict(profile.env)).items())),
             *profile.setup,
-            f'{again} | sbatch --dependency="afterany:$SLURM_JOB_ID,singleton"',
+            'sbatch --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"',
             f"exec {command(sweep, workspace, 'serve')}",
             "",
         ]

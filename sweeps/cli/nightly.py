@@ -265,7 +265,7 @@ def timer(
         if kind == "scrontab":
             text = timers.scrontab(command, place.root, environment, chosen.profile)
         else:
-            text = timers.keeper(command, place.root, environment, chosen.profile, chosen.name)
+            text = timers.keeper(command, place.root, environment, chosen.profile)
     sys.stdout.write(text)
     return 0
 

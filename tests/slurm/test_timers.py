@@ -23,8 +23,8 @@ TEXTS = {
     "timer-systemd.txt": timers.systemd(SWEEP, RUNS, ENVIRONMENT),
     "timer-cron.txt": timers.cron(SWEEP, RUNS, ENVIRONMENT),
     "timer-scrontab.txt": timers.scrontab(SWEEP, RUNS, ENVIRONMENT, PROFILE),
-    "timer-keeper.sh": timers.keeper(SWEEP, RUNS, ENVIRONMENT, PROFILE, "jupiter"),
-    "timer-keeper-plain.sh": timers.keeper(SWEEP, Path("/runs"), {}, Profile(kind="slurm"), "jupiter"),
+    "timer-keeper.sh": timers.keeper(SWEEP, RUNS, ENVIRONMENT, PROFILE),
+    "timer-keeper-plain.sh": timers.keeper(SWEEP, Path("/runs"), {}, Profile(kind="slurm")),
 }
 
 

@@ -36,15 +36,19 @@ def goes_on(study: ClusterStudy, after: int) -> bool:
     return len(paths) > after and '"kind":"metrics"' in paths[-1].read_text()
 
 
+def closed() -> str:
+    """A window that does not open while a test runs."""
+    hour = (datetime.now(UTC).hour + 12) % 24
+    return f"{hour:02d}:00-{hour:02d}:30"
+
+
 def test_a_night_ends_by_itself_the_next_goes_on_and_an_admin_stops_it(study: ClusterStudy, cluster: Cluster) -> None:
     site = study.folder / "site"
     site.mkdir()
     more = f"  signal_lead: 30s\n  shared_dir: {site}\n"
     (study.folder / "clusters.yaml").write_text(PROFILE.rstrip("\n") + "\n" + more, encoding="utf-8")
-    hour = (datetime.now(UTC).hour + 12) % 24
-    window = f"{hour:02d}:00-{hour:02d}:30"
     study.run(
-        "nightly", "add", "small.yaml", "--rehearse", "--cluster", "test", "--name", "night", "--window", window, "--zone", "UTC",
+        "nightly", "add", "small.yaml", "--rehearse", "--cluster", "test", "--name", "night", "--window", closed(), "--zone", "UTC",
         *short(*LONG), *LONG,
     )  # fmt: skip
     assert "outside of its nights" in study.run("tick", "small", "--files-only")
@@ -84,3 +88,29 @@ def test_a_night_ends_by_itself_the_next_goes_on_and_an_admin_stops_it(study: Cl
 def _day(study: ClusterStudy, number: int) -> str:
     (found,) = [path.stem for path in (study.workspace / "nights" / "night").glob(f"*.{number}.json")]
     return found
+
+
+def test_a_keeper_makes_the_passes_and_sends_its_successor_from_its_node(study: ClusterStudy, cluster: Cluster) -> None:
+    more = "  keeper: {partition: low, time: 10min, memory: 1G}\n"
+    (study.folder / "clusters.yaml").write_text(PROFILE.rstrip("\n") + "\n" + more, encoding="utf-8")
+    words = ("nightly", "add", "small.yaml", "--rehearse", "--cluster", "test", "--name", "kept", "--window", closed(), "--zone", "UTC")
+    study.run(*words, *short())
+    script = study.folder / "keeper.sh"
+    script.write_text(study.run("nightly", "timer", "keeper", "--cluster", "test"), encoding="utf-8")
+    (study.folder / "clusters.yaml").unlink()  # a node sees neither the project's folder nor the user's configuration
+    cluster.run("sbatch", str(script))
+    log = study.workspace / "nights" / "keeper.log"
+
+    def jobs() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in cluster.run("squeue", "--noheader", "--format=%T %i %j").splitlines():
+            state, job, name = line.split()
+            if name.startswith("rs-keeper-"):
+                found.setdefault(state, []).append(job)
+        return found
+
+    wait_for(lambda: log.exists() and "serving the nightly grids" in log.read_text(), 60)
+    (first,), (second,) = jobs()["RUNNING"], jobs()["PENDING"]
+    cluster.run("scancel", first)
+    wait_for(lambda: jobs().get("RUNNING") == [second] and len(jobs().get("PENDING", ())) == 1, 60)
+    wait_for(lambda: log.read_text().count("serving the nightly grids") == 2, 60)

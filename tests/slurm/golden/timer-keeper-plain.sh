@@ -8,5 +8,5 @@
 #SBATCH --open-mode=append
 #SBATCH --chdir=/runs
 #SBATCH --no-requeue
-/env/bin/sweep nightly timer keeper --cluster jupiter --workspace /runs | sbatch --dependency="afterany:$SLURM_JOB_ID,singleton"
+sbatch --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"
 exec /env/bin/sweep nightly serve --workspace /runs

@@ -56,10 +56,12 @@ class Existing:
         """Whether a result is of other code, or of other data than lie here now (data that are not here prove nothing)."""
         if record["fingerprints"]["code"] != self._code:
             return True
-        now = self._data_now(planned, record.get("data") or data_key(planned))
+        now = self._data_now(planned, record["data"] if "data" in record else data_key(planned))
         return now is not None and record["fingerprints"].get("data") != now
 
     def _data_now(self, planned: PlannedTrial, key: str) -> str | None:
+        if not key:
+            return None
         if key not in self._data:
             from core.data import data_fingerprint
             from core.definition.trial import TrialConfig

@@ -19,10 +19,15 @@ from core.store import Changes, Index, StateRow
 from core.workspace.layout import Workspace
 
 TICK_SECONDS = 1.0
-LONGEST_TICK_SECONDS = 15.0
-REST = 20.0
-"""After a pass it rests so many times as long as the pass took."""
+LONGEST_REST_SECONDS = 60.0
+REST = 250.0
+"""After a pass it rests so many times as long as the pass kept the processor, so that two threads use less than 1 % of a core."""
 MIRROR_SECONDS = 3.0
+
+
+def rest(shortest: float, used: float) -> float:
+    """Seconds until the next pass, after one that kept the processor for ``used`` seconds."""
+    return min(LONGEST_REST_SECONDS, max(shortest, REST * used))
 
 
 class Mirror:
@@ -59,9 +64,10 @@ class Mirror:
     def _run(self) -> None:
         index: Index | None = None
         tracker: Tracker | None = None
-        last = False
+        last, wait = False, MIRROR_SECONDS
         while not last:
-            last = self._stop.wait(MIRROR_SECONDS)
+            last = self._stop.wait(wait)
+            began = time.thread_time() if tracker is not None else None
             # what is mirrored can be mirrored later: nothing here may stop the sweep
             try:
                 index = index or Index.open(self._workspace)
@@ -72,6 +78,8 @@ class Mirror:
                 self.trouble = error.message + (f": {error.found}" if error.found else "")
             except Exception as error:
                 self.trouble = f"{type(error).__name__}: {error}"
+            if began is not None:  # the first pass imports MLflow and makes its store, once
+                wait = rest(MIRROR_SECONDS, time.thread_time() - began)
         for open_thing in (tracker, index):
             if open_thing is not None:
                 open_thing.close()
@@ -123,7 +131,7 @@ def drive(
         show: called with each state.
     """
     while True:
-        began = time.monotonic()
+        began = time.thread_time()
         result = tick(reader, submitter, workers)
         if mirror is not None:
             mirror.see(result.state)
@@ -132,7 +140,7 @@ def drive(
         if outcome is not None:
             return outcome
         # a pass over a large sweep is dear: it is made less often, so that watching stays cheap
-        time.sleep(min(LONGEST_TICK_SECONDS, max(TICK_SECONDS, REST * (time.monotonic() - began))))
+        time.sleep(rest(TICK_SECONDS, time.thread_time() - began))
 
 
 def _ended(result: TickResult) -> Outcome | None:

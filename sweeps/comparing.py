@@ -22,6 +22,7 @@ from core.analysis.build import default_columns
 from core.analysis.compare import Comparison, Side, adjust, compare, values_of
 from core.analysis.ensembles import EnsembleOutcome
 from core.analysis.outcomes import ScoringOutcome, TrialOutcome
+from core.analysis.sequential import Rule
 from core.definition.claims import ENSEMBLE
 from core.definition.plan import cell_name
 from core.errors import UsageError, nearest
@@ -117,7 +118,8 @@ def _found(workspace: Workspace, name: str) -> tuple[dict[str, Side], Sequence[E
             )  # fmt: skip
         cells = {cell: cells[cell] for cell in chosen}
     prefix = f"{revision.sweep.id}@{revision.number}"
-    return {cell: Side(_name(prefix, cell), revision.rehearsal, trials) for cell, trials in cells.items()}, ensembles
+    rule = Rule.from_json(revision.meta["seeds"]) if "seeds" in revision.meta else None
+    return {cell: Side(_name(prefix, cell), revision.rehearsal, trials, rule) for cell, trials in cells.items()}, ensembles
 
 
 def _name(sweep: str, cell: str) -> str:

@@ -23,7 +23,7 @@ from core.workspace.registration import Revision, canaries_of, choose_canaries, 
 from core.workspace.requests import asked, drop
 from slurm.checks import require_controller
 from slurm.profile import HERE, Cluster, of_sweep
-from sweeps import planning, searching
+from sweeps import planning, rules, searching
 from sweeps.existing import TrialAction
 
 Stale = Literal["keep", "rerun", "fail"]
@@ -84,8 +84,9 @@ def prepare(
         found = tuple(planning.missing(definition, again, elsewhere=chosen.profile.kind == "slurm"))
         plan = replace(plan, missing=found)
     planning.require(plan)
-    # what a search has suggested already stands in its growth
-    planned = planning.with_revisions(definition, [trial for trial, _ in plan.trials]) if plan.search is None else []
+    # what a search has suggested already, and further seeds, stand in the growth
+    at_launch = [trial for trial, _ in plan.trials if trial.id not in plan.gained]
+    planned = planning.with_revisions(definition, at_launch) if plan.search is None else []
     cells = [trial for trial in planned if trial.stage is None]
     stale_trials = [trial for trial, action in plan.trials if action == "stale"]
     if stale_trials and stale == "fail":
@@ -109,12 +110,14 @@ def prepare(
     }  # fmt: skip
     if plan.search is not None:
         meta |= {"family": searching.family(definition), "search": searching.meta(definition, plan.search)}
+    if (rule := rules.rule_of(definition)) is not None:
+        meta |= {"family": searching.family(definition), "seeds": rule.to_json()}
     revision, fresh = register(workspace, sweep, meta=meta, definition=definition.text(), code=definition.code, trials=planned)
     everything = list(revision.plan())
     kept = {trial.id for trial in everything}
     removed = [trial for trial in before_this if trial.id not in kept]
     registered = Registered(revision, fresh, plan, removed if fresh else [], cluster=chosen)
-    if plan.search is not None:
+    if revision.family is not None:
         searching.go_on(revision)
     if chosen != of_sweep(sweep):
         chosen.save(sweep)

@@ -58,6 +58,8 @@ class Plan:
     missing: Sequence[EnvironmentFault] = field(default_factory=tuple)
     search: SearchPlan | None = None
     workspace: Workspace | None = None
+    gained: frozenset[str] = frozenset()
+    """Trials that a rule has added since an earlier launch."""
 
 
 def canaries(plan: Plan) -> list[PlannedTrial]:
@@ -128,19 +130,29 @@ def make(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere:
         return _make_search(definition, workspace, elsewhere=elsewhere)
     expansion = expand(definition)
     existing = Existing(workspace, definition.code)
-    found = [(planned, existing.action(planned)) for planned in (*expansion.stages(), *expansion.trials())]
+    planned = [*expansion.stages(), *expansion.trials()]
+    gained = _further(definition, workspace, planned)
+    found = [(planned, existing.action(planned)) for planned in (*planned, *gained)]
     trials = [(planned, existing.with_needs(planned, action)) for planned, action in found]
     actions = Counter[str](action for planned, action in trials if planned.stage is None)
     shapes = Counter(planned.shape for planned, _ in trials)
-    return Plan(
-        definition,
-        _counts(expansion.counts, actions),
-        trials,
-        shapes,
-        tuple(missing(definition, trials, elsewhere=elsewhere)),
-        None,
-        workspace,
-    )
+    counts = {**expansion.counts, "trials": expansion.counts["trials"] + len(gained)}
+    lacking = tuple(missing(definition, trials, elsewhere=elsewhere))
+    known = frozenset(trial.id for trial in gained)
+    return Plan(definition, _counts(counts, actions), trials, shapes, lacking, workspace=workspace, gained=known)
+
+
+def _further(definition: SweepDefinition, workspace: Workspace | None, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The seeds that the definition's rule has added in this workspace."""
+    from sweeps import rules, searching
+
+    if definition.further is None:
+        return []
+    rules.check(definition, searching.reported_metrics(planned))
+    known = {trial.id for trial in planned}
+    added = {trial.id: trial for record in searching.gained(definition, workspace) for trial in record.trials if trial.id not in known}
+    # a record remembers each benchmark with its revision; a plan names the benchmark
+    return [replace(trial, evaluate=tuple(entry["benchmark"] for entry in trial.evaluate)) for trial in added.values()]
 
 
 def _make_search(definition: SweepDefinition, workspace: Workspace | None, *, elsewhere: bool) -> Plan:
@@ -327,9 +339,10 @@ def one_line(error: SweepError) -> str:
 
 def as_json(plan: Plan, name: str) -> dict[str, Any]:
     """The documented shape of ``sweep plan --json``."""
-    from sweeps import search_words
+    from sweeps import rules, search_words
 
     trials = [planned for planned, _ in plan.trials]
+    rule = rules.rule_of(plan.definition)
     return {
         "schema": 1,
         "sweep": name,
@@ -353,6 +366,7 @@ def as_json(plan: Plan, name: str) -> dict[str, Any]:
             for group in memory(plan)
         ],
         "search": None if plan.search is None else search_words.plan_json(plan.definition, plan.search),
+        "seeds": None if rule is None else rules.plan_json(rule, plan.counts["cells"], len(plan.gained)),
         "ensembles": ensembles(plan),
         "trials": [_shown(planned, action) for planned, action in plan.trials if planned.stage is None],
         "stages": [_shown(planned, action) | {"cost": cost(planned)} for planned, action in plan.trials if planned.stage is not None],

@@ -17,8 +17,10 @@ from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, 
 from core.analysis.verdicts import Claim
 from core.control.decide import TrialStatus
 from core.control.search.study import SearchState
+from core.control.seeds.state import SeedsState
 from core.control.states import OPEN
 from core.errors import IntegrityError
+from core.evaluation.benchmarks import get as benchmark
 from core.evaluation.benchmarks import published_revisions, unreadable
 from core.evaluation.credits import Credits, collect
 from core.evaluation.score_table import ScoreTable
@@ -26,9 +28,10 @@ from core.store import Index, Score
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
 from dashboards.mlflow.links import links as run_links
-from sweeps import wiring
+from sweeps import finished, wiring
 from sweeps.ensembles import Derived
 from sweeps.existing import Existing, flags_of
+from sweeps.finished import scoring_outcome
 from sweeps.search_words import report_notes
 from sweeps.watching import mirror_once
 
@@ -44,6 +47,7 @@ class Study:
     baselines: Sequence[BaselineOutcome]
     derived: Derived
     search: SearchState | None = None
+    seeds: SeedsState | None = None
 
 
 def study(workspace: Workspace, revision: Revision) -> Study:
@@ -75,7 +79,7 @@ def study(workspace: Workspace, revision: Revision) -> Study:
                 reason=_reason(trial),
                 run_url=links.get(id),
                 metrics=dict(metrics.get(id, {})) if trial.train.state == "completed" else {},
-                scorings=tuple(_scoring(score) for score in scores.get(id, []) if score.key in wanted),
+                scorings=tuple(scoring_outcome(score) for score in scores.get(id, []) if score.key in wanted),
                 evaluate=tuple(str(entry["benchmark"]["name"]) for entry in trial.planned.evaluate),
                 hours=seconds[id] * max(1, trial.planned.shape.gpus) / 3600 if id in seconds else None,
                 example_seconds=_example_seconds(trial, scores.get(id, [])),
@@ -86,9 +90,16 @@ def study(workspace: Workspace, revision: Revision) -> Study:
         )
     by_name: dict[str, list[ScoringOutcome]] = {name: [] for name, _ in reader.baselines}
     for score in baselines:
-        by_name.setdefault(score.owner, []).append(_scoring(score))
+        by_name.setdefault(score.owner, []).append(scoring_outcome(score))
     baseline_outcomes = [BaselineOutcome(name, tuple(found)) for name, found in by_name.items()]
-    return Study(revision, trials, baseline_outcomes, Derived(workspace, revision, trials), state.search)
+    return Study(revision, trials, baseline_outcomes, Derived(workspace, revision, trials), state.search, state.seeds)
+
+
+def finished_study(workspace: Workspace, revision: Revision) -> Study | None:
+    """The outcomes of a revision from the index alone; ``None`` where it does not know that all trials have ended."""
+    with open_index(workspace) as index:
+        found = finished.outcomes(workspace, revision, index)
+    return None if found is None else Study(revision, *found, Derived(workspace, revision, found[0]))
 
 
 def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, progress: Progress | None = None) -> Report:
@@ -101,7 +112,9 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
             members), and has no statistics by example.
         progress: told what is being done, how much of it is done, and of how much.
     """
-    found = study(workspace, revision)
+    found = None if examples else finished_study(workspace, revision)
+    told = [finished.NOTE] if found is not None else []
+    found = found or study(workspace, revision)
     ensembles = found.derived.outcomes
     credits, unread = read_credits(workspace, found.trials, ensembles, progress) if examples else ([], [])
     report = build_report(
@@ -111,14 +124,17 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
         baselines=found.baselines,
         reported=[_reported(row) for row in revision.meta["reported"]],
         published=published_revisions(),
+        order=_in_order(found.trials),
         objective=revision.meta["objective"]["metric"],
         credits=credits,
         ensembles=ensembles,
         gates={name: Gate(**gate) for name, gate in revision.meta.get("gates", {}).items()},
         claims=[Claim.from_json(claim) for claim in revision.meta.get("claims", [])],
+        rule=found.seeds.rule if found.seeds is not None else None,
+        standings=found.seeds.standings if found.seeds is not None else (),
         progress=None if progress is None else partial(progress, "intervals over examples"),
     )
-    told = report_notes(found.search) if found.search is not None else []
+    told += report_notes(found.search) if found.search is not None else []
     return replace(report, notes=(*told, *report.notes, *found.derived.notes, *unread))
 
 
@@ -163,6 +179,12 @@ def open_index(workspace: Workspace) -> Iterator[Index]:
         yield index
 
 
+def _in_order(trials: Iterable[TrialOutcome]) -> list[str]:
+    """The metrics of the benchmarks that are asked for, in the order of the definition, each benchmark's as it lists them."""
+    names = dict.fromkeys(name for trial in trials for name in trial.evaluate)
+    return [f"{name}/{metric}" for name in names for metric in benchmark(name).metric_names]
+
+
 def _example_seconds(trial: TrialStatus, scores: Sequence[Score]) -> float | None:
     """Seconds per example of the attempts that made its scorings, by their journals."""
     n = {score.key: score.n for score in scores}
@@ -178,11 +200,6 @@ def _reported(row: Mapping[str, Any]) -> ReportedRow:
     values = {name: ReportedValue(v["value"], v["comparable"], v["note"]) for name, v in row["values"].items()}
     about = next((v["about"] for v in row["values"].values()), None)
     return ReportedRow(row["source"], values, row.get("cell"), row.get("model"), about, row.get("ensemble"))
-
-
-def _scoring(score: Score) -> ScoringOutcome:
-    skipped = score.partial["skipped"] if score.partial else 0
-    return ScoringOutcome(score.benchmark, score.revision, score.n, skipped, score.metrics, score.key)
 
 
 def _reason(trial: TrialStatus) -> str | None:

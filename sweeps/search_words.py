@@ -142,7 +142,8 @@ def report_notes(search: SearchState) -> list[str]:
 
 def why_of(records: Iterable[Growth], trial: str) -> str | None:
     """Why a trial was added to its sweep, where it was."""
-    return next((record.why for record in records if any(planned.id == trial for planned in record.trials)), None)
+    found = next((record for record in records if any(planned.id == trial for planned in record.trials)), None)
+    return None if found is None else str(found.facts.get("why", {}).get(trial, found.why))
 
 
 def study_of(search: SearchState, name: str | None) -> Study:

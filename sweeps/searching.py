@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def family(definition: SweepDefinition) -> str:
 
 
 def gained(definition: SweepDefinition, workspace: Workspace | None) -> list[Growth]:
-    """What the search of this definition has added to its plan so far."""
+    """What the search of this definition, or its rule for further seeds, has added to its plan so far."""
     if workspace is None:
         return []
     log = GrowthLog(workspace.sweep(sweep_id(definition.name, definition.rehearsal is not None)), family(definition))
@@ -58,8 +58,6 @@ def check_objectives(definition: SweepDefinition, probes: Sequence[PlannedTrial]
     Raises:
         DefinitionError: with the place, the names that there are and the nearest.
     """
-    from core.evaluation.benchmarks import get
-
     search, places = definition.search, definition.source.places
     assert search is not None
     wanted: list[tuple[str, tuple[str | int, ...]]]
@@ -67,9 +65,7 @@ def check_objectives(definition: SweepDefinition, probes: Sequence[PlannedTrial]
     wanted = wanted or [(definition.objective.metric, ("objective",))]
     if search.pruner is not None and search.pruner.metric is not None:
         wanted.append((search.pruner.metric, ("search", "pruner")))
-    known = [f"validation/{name}" for name in VALIDATION_METRICS]
-    for entry in {benchmark_key(entry): entry for probe in probes for entry in probe.evaluate}.values():
-        known += [f"{entry['name']}/{name}" for name in get(entry["name"]).metric_names]
+    known = reported_metrics(probes)
     for metric, path in wanted:
         if metric not in known:
             same = [name for name in known if name.partition("/")[0] == metric.partition("/")[0]]
@@ -79,8 +75,18 @@ def check_objectives(definition: SweepDefinition, probes: Sequence[PlannedTrial]
             )  # fmt: skip
 
 
+def reported_metrics(trials: Iterable[PlannedTrial]) -> list[str]:
+    """Full names of the metrics that these trials report."""
+    from core.evaluation.benchmarks import get
+
+    known = [f"validation/{name}" for name in VALIDATION_METRICS]
+    for entry in {benchmark_key(entry): entry for trial in trials for entry in trial.evaluate}.values():
+        known += [f"{entry['name']}/{name}" for name in get(entry["name"]).metric_names]
+    return known
+
+
 def go_on(registered: Revision) -> None:
-    """Take up a search that was stopped by `sweep cancel`."""
+    """Take up what was stopped by `sweep cancel`: a search, or a rule that adds seeds."""
     _say(registered, GO)
 
 
@@ -95,6 +101,11 @@ def _say(registered: Revision, word: str) -> None:
         log.refresh()
         if halted(log.records) == (word == HALT) or log.append(word, why="sweep cancel" if word == HALT else "launched again"):
             return
+
+
+def grows(found: Revision | None) -> bool:
+    """Whether passes may add trials to a revision's plan."""
+    return found is not None and found.family is not None
 
 
 def is_search(found: Revision | None) -> bool:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -30,6 +31,7 @@ from core.analysis.intervals import TooFew
 from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
 from core.analysis.report import Row, direction
+from core.analysis.sequential import Rule, confidence
 from core.evaluation.credits import Credits
 
 LARGE = 200
@@ -46,7 +48,13 @@ FEWEST = 4
 
 
 def ablate(
-    metric: str, rows: Sequence[Row], cells: Mapping[str, Sequence[TrialOutcome]], *, rehearsal: bool, credits: Sequence[Credits] = ()
+    metric: str,
+    rows: Sequence[Row],
+    cells: Mapping[str, Sequence[TrialOutcome]],
+    *,
+    rehearsal: bool,
+    credits: Sequence[Credits] = (),
+    rule: Rule | None = None,
 ) -> Ablation:
     """The ablation of one metric.
 
@@ -56,6 +64,7 @@ def ablate(
         cells: the replicates of each row, by its name.
         rehearsal: whether they are a rehearsal's.
         credits: of their score tables.
+        rule: what has added seeds, if a rule has.
     """
     known = [row for row in rows if row.kind == "cell" and row.metrics.get(metric) is not None and row.metrics[metric].mean is not None]
     axes = list(dict.fromkeys(path for row in known for path in row.cell or ()))
@@ -66,9 +75,10 @@ def ablate(
     if len(known) > MOST:
         note = f"No effects and no importance: {len(known)} cells, and they are computed for up to {MOST}."
         return Ablation(metric, costs=costs, notes=(note,))
-    base = max(known, key=lambda row: sum(_apart(row, other, axes) is not None for other in known))
+    neighbours = _neighbours(known, axes)
+    base = known[neighbours.index(max(neighbours))]
     notes: list[str] = []
-    factors = _one_factor(metric, base, known, axes, cells, rehearsal, credits, notes)
+    factors = _one_factor(metric, base, known, axes, cells, rehearsal, credits, notes, rule)
     means, effects = _full_factor(metric, known, axes)
     if not effects and len(axes) > 1:
         notes.append("The cells are no complete cross of their axes: no main effects and interactions.")
@@ -78,6 +88,14 @@ def ablate(
 
 def _key(row: Row, axis: str) -> str:
     return repr((row.cell or {}).get(axis))
+
+
+def _neighbours(rows: Sequence[Row], axes: Sequence[str]) -> list[int]:
+    """Of each row, how many others differ from it in one axis alone."""
+    keys = [tuple(_key(row, axis) for axis in axes) for row in rows]
+    same = Counter(keys)
+    around = [Counter((*key[:place], *key[place + 1 :]) for key in keys) for place in range(len(axes))]
+    return [sum(found[*key[:place], *key[place + 1 :]] - same[key] for place, found in enumerate(around)) for key in keys]
 
 
 def _apart(one: Row, other: Row, axes: Sequence[str]) -> str | None:
@@ -94,9 +112,9 @@ def _mean(row: Row, metric: str) -> float:
 
 def _one_factor(
     metric: str, base: Row, rows: Sequence[Row], axes: Sequence[str], cells: Mapping[str, Sequence[TrialOutcome]], rehearsal: bool,
-    credits: Sequence[Credits], notes: list[str],
+    credits: Sequence[Credits], notes: list[str], rule: Rule | None,
 ) -> tuple[OneFactor, ...]:  # fmt: skip
-    sides = {row.name: Side(row.name, rehearsal, cells[row.name]) for row in rows}
+    sides = {row.name: Side(row.name, rehearsal, cells[row.name], rule) for row in rows}
     books = Books(credits)
     out = []
     for axis in axes:
@@ -123,7 +141,8 @@ def _level(metric: str, axis: str, row: Row, side: Side, base: Side, books: Book
             reason = str(few)
         else:
             sign = -1 if direction(metric) == "min" else 1
-            half = float(stdtrit(found.dof, 0.975)) * found.se
+            level = confidence(side.rule if found.seeds > 1 else None)
+            half = float(stdtrit(found.dof, 0.5 + level / 2)) * found.se
             middle = sign * found.difference
             return Level(value, row.name, mean, middle, (middle - half, middle + half), found.p, None, found.over)
     sentence = f"Not tested against the base cell: {reason}."

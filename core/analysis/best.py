@@ -7,6 +7,7 @@ is better than all (an intersection-union test, Berger, Technometrics 24, 1982).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,8 @@ from core.analysis.books import Books
 from core.analysis.intervals import Interval, Progress, Sample, TooFew, bootstrap, wilson
 from core.analysis.outcomes import TrialOutcome
 from core.analysis.paired import Evidence, decisive_test, is_binary
-from core.analysis.report import Best, Row, Value
+from core.analysis.report import Best, Row, with_values
+from core.analysis.sequential import Rule, overall
 from core.evaluation.credits import Credits
 
 Cells = Mapping[str, Sequence[TrialOutcome]]
@@ -26,12 +28,17 @@ Cells = Mapping[str, Sequence[TrialOutcome]]
 def over_examples(
     rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], progress: Progress | None = None
 ) -> tuple[list[Row], dict[str, str]]:
-    """Give each value of a single replicate its interval over examples; returns the rows, and by metric what was too few."""
+    """Give each value without an interval over seeds one over examples; returns the rows, and by metric what was too few.
+
+    That is a single replicate, or replicates that all have the same value: nothing is known of the spread over seeds then.
+    """
+    if not credits:
+        return list(rows), {}
     books = Books(credits)
     single: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for metric, value in row.metrics.items():
-            if row.kind in ("cell", "ensemble") and len(value.values) == 1 and value.mean is not None:
+            if row.kind in ("cell", "ensemble") and value.ci is None and value.mean is not None:
                 single.setdefault(metric, []).append(index)
     found: dict[tuple[int, str], Interval] = {}
     notes: dict[str, str] = {}
@@ -39,7 +46,7 @@ def over_examples(
     before = 0
     for metric, indices in single.items():
         for part in _same_data(rows, indices, metric):
-            sample = books.sample(metric, [_owner(cells[rows[index].name], metric) for index in part])
+            sample = _means(books, metric, [_owners(cells[rows[index].name], metric) for index in part])
             if sample is None:
                 continue
             try:
@@ -50,19 +57,12 @@ def over_examples(
             found |= {(index, metric): interval for index, interval in zip(part, intervals, strict=True)}
         before += len(indices)
 
-    def with_interval(index: int, metric: str, value: Value) -> Value:
-        interval = found.get((index, metric))
-        return value if interval is None else replace(value, ci=interval, ci_over="examples")
-
-    out = [
-        replace(row, metrics={metric: with_interval(index, metric, value) for metric, value in row.metrics.items()})
-        for index, row in enumerate(rows)
-    ]
-    return out, notes
+    changed = {place: replace(rows[place[0]].metrics[place[1]], ci=ci, ci_over="examples") for place, ci in found.items()}
+    return with_values(rows, changed), notes
 
 
-def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> tuple[list[Row], dict[str, str]]:
-    """Test the best cell of each column; returns the rows, and by metric why there was no test."""
+def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], rule: Rule | None = None) -> tuple[list[Row], dict[str, str]]:
+    """Test the best cell of each column; returns the rows, and by metric why there was no test. ``rule``: what has added seeds."""
     books = Books(credits)
     leaders: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
@@ -76,43 +76,48 @@ def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits]) -> 
             continue  # equal means: nobody is better
         rivals = [row.name for index, row in enumerate(rows) if index != indices[0] and _has_mean(row, metric)]
         try:
-            tested[indices[0], metric] = beats_all(rows[indices[0]].name, rivals, metric, cells, books)
+            tested[indices[0], metric] = beats_all(rows[indices[0]].name, rivals, metric, cells, books, rule)
         except TooFew as few:
             untested[metric] = f"Not tested on {metric}: {few}."
-    marked = [
-        replace(row, metrics={metric: replace(value, tested=tested.get((index, metric))) for metric, value in row.metrics.items()})
-        for index, row in enumerate(rows)
-    ]
-    return marked, untested
+    changed = {(index, metric): replace(rows[index].metrics[metric], tested=test) for (index, metric), test in tested.items()}
+    return with_values(rows, changed), untested
 
 
-def beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books) -> Best:
+def beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books, rule: Rule | None = None) -> Best:
     """The test against the rival that is hardest to tell from the leader.
 
     Raises:
         TooFew: a rival has no seed in common, or too little to know the error from.
     """
-    mine = _by_seed(cells[leader], metric)
+    mine = by_seed(cells[leader], metric)
     worst: Best | None = None
     for rival in rivals:
-        found = _evidence(mine, _by_seed(cells[rival], metric), metric, books)
+        found = evidence(mine, by_seed(cells[rival], metric), metric, books, rule)
         if worst is None or found.p > worst.p:
             worst = Best(found.test, found.p, rival)
     assert worst is not None
     return worst
 
 
-def _evidence(mine: Mapping[int, tuple[str, float]], other: Mapping[int, tuple[str, float]], metric: str, books: Books) -> Evidence:
+def evidence(
+    mine: Mapping[int, tuple[str, float]], other: Mapping[int, tuple[str, float]], metric: str, books: Books, rule: Rule | None = None
+) -> Evidence:
+    """The test of two cells on their common seeds; its p value counts what a ``rule`` that has added seeds has seen.
+
+    Raises:
+        TooFew: no seed in common, or too little to test.
+    """
     seeds = sorted(mine.keys() & other.keys())
     if not seeds:
         raise TooFew("cells without a seed in common")
     both = books.sample(metric, [side[seed][0] for side in (mine, other) for seed in seeds])
     n = len(seeds)
-    difference = None if both is None else Sample(both.values[:n] - both.values[n:], both.group, both.cluster)
-    return decisive_test(difference, [mine[seed][1] - other[seed][1] for seed in seeds])
+    difference = None if both is None else both.of(both.values[:n] - both.values[n:])
+    found = decisive_test(difference, [mine[seed][1] - other[seed][1] for seed in seeds])
+    return found if n == 1 else replace(found, p=overall(rule, found.p))
 
 
-def _by_seed(trials: Sequence[TrialOutcome], metric: str) -> dict[int, tuple[str, float]]:
+def by_seed(trials: Sequence[TrialOutcome], metric: str) -> dict[int, tuple[str, float]]:
     """{seed: (trial, value)} of the replicates that have the metric."""
     benchmark, _, short = metric.partition("/")
     found = {}
@@ -125,8 +130,18 @@ def _by_seed(trials: Sequence[TrialOutcome], metric: str) -> dict[int, tuple[str
     return found
 
 
-def _owner(trials: Sequence[TrialOutcome], metric: str) -> str:
-    return next(iter(_by_seed(trials, metric).values()))[0]
+def _owners(trials: Sequence[TrialOutcome], metric: str) -> list[str]:
+    return [trial for trial, _ in by_seed(trials, metric).values()]
+
+
+def _means(books: Books, metric: str, owners: Sequence[Sequence[str]]) -> Sample | None:
+    """[cells, units] the credits of each cell, the mean over its replicates; ``None`` where a table is missing."""
+    sample = books.sample(metric, [owner for replicates in owners for owner in replicates])
+    counts = [len(replicates) for replicates in owners]
+    if sample is None or max(counts) == 1:
+        return sample
+    starts = np.cumsum([0, *counts[:-1]])
+    return sample.of(np.add.reduceat(sample.values, starts, axis=0) / np.array(counts)[:, None])
 
 
 def _has_mean(row: Row, metric: str) -> bool:
@@ -146,7 +161,16 @@ def _intervals(sample: Sample, progress: Progress | None) -> list[Interval]:
     if is_binary(sample):
         n = sample.values.shape[1]
         return [wilson(round(float(row.sum()) / 100), n) for row in sample.values]
-    return [(float(low), float(high)) for low, high in bootstrap(sample, progress=progress)]
+    found = [(float(low), float(high)) for low, high in bootstrap(sample, progress=progress)]
+    return [_wider(interval, sample.clusters) for interval in found]
+
+
+def _wider(interval: Interval, clusters: int) -> Interval:
+    """Where all examples are right, or all wrong, no resample differs: Wilson's interval then, with a cluster counting as one example."""
+    low, high = interval
+    if low == high and (math.isclose(low, 100) or math.isclose(low, 0, abs_tol=1e-9)):
+        return wilson(clusters if low > 50 else 0, clusters)
+    return interval
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.analysis.intervals import Floats, Integers, Sample
+from core.analysis.intervals import Sample
 from core.evaluation.credits import Credits
 
 
@@ -13,7 +13,7 @@ class Books:
 
     def __init__(self, credits: Sequence[Credits]) -> None:
         self._credits = credits
-        self._held: tuple[tuple[int, str], tuple[Floats, Integers, Integers], dict[str, int]] | None = None
+        self._held: tuple[tuple[int, str], Sample, dict[str, int]] | None = None
 
     def sample(self, metric: str, owners: Sequence[str]) -> Sample | None:
         """The credits of these trials, in this order; ``None`` where one has no table, or the tables differ in their examples."""
@@ -22,7 +22,7 @@ class Books:
             if book.about.benchmark == benchmark and short in book.layout.units and all(owner in book for owner in owners):
                 if self._held is None or self._held[0] != (number, metric):
                     rows = {owner: row for row, owner in enumerate(book.owners)}
-                    self._held = ((number, metric), book.unit_credits(short), rows)
-                (values, group, cluster), rows = self._held[1:]
-                return Sample(values[[rows[owner] for owner in owners]], group, cluster)
+                    self._held = ((number, metric), Sample(*book.unit_credits(short)), rows)
+                sample, rows = self._held[1:]
+                return sample.of(sample.values[[rows[owner] for owner in owners]])
         return None

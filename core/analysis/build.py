@@ -18,10 +18,11 @@ from core.analysis.best import over_examples, rate_best
 from core.analysis.claims import judge
 from core.analysis.ensembles import EnsembleOutcome, finished, rate, with_disagreement
 from core.analysis.gates import Gate, mark
-from core.analysis.intervals import Progress, t_interval
+from core.analysis.intervals import CONFIDENCE, Interval, Progress, t_interval
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
-from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent
+from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent, with_values
 from core.analysis.sanity import inspect
+from core.analysis.sequential import Added, Rule, Standing, confidence
 from core.analysis.verdicts import Claim
 from core.definition.plan import cell_name
 from core.evaluation.credits import Credits
@@ -38,11 +39,14 @@ def build_report(
     baselines: Sequence[BaselineOutcome] = (),
     reported: Sequence[ReportedRow] = (),
     published: Mapping[str, str | None] | None = None,
+    order: Sequence[str] = (),
     objective: str | None = None,
     credits: Sequence[Credits] = (),
     claims: Sequence[Claim] = (),
     gates: Mapping[str, Gate] | None = None,
     ensembles: Sequence[EnsembleOutcome] = (),
+    rule: Rule | None = None,
+    standings: Sequence[Standing] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The table of a sweep.
@@ -54,11 +58,14 @@ def build_report(
         baselines: scorers without a model.
         reported: what papers printed.
         published: revision of each benchmark that published numbers refer to, where a value does not say it itself.
+        order: metrics by full name, as the definition and its benchmarks list them; what papers print stands before them.
         objective: the metric that the study selects by.
         credits: of the score tables of trials and ensembles, by trial id: intervals and tests by example follow from them.
         claims: what the study is meant to show.
         gates: bounds beyond which a cell is not to be promoted.
         ensembles: derived rows, as far as they have come.
+        rule: what has added seeds, if a rule has: intervals and tests then hold although it has looked.
+        standings: where each cell stands under it.
         progress: told how many values have got their interval over examples.
     """
     cells: dict[str, list[TrialOutcome]] = {}
@@ -66,13 +73,13 @@ def build_report(
         cells.setdefault(cell_name(trial.cell), []).append(trial)
     found = {name: [row for row in reported if row.cell == replicates[0].cell] for name, replicates in cells.items()}
     match = _Comparison(rehearsal, published or {})
-    rows = [_cell_row(name, replicates, found[name], match) for name, replicates in cells.items()]
-    derived = [_ensemble_row(one, reported, match) for one in ensembles]
-    metrics = _ordered_metrics([*rows, *derived], reported, baselines)
+    rows = [_cell_row(name, replicates, found[name], match, confidence(rule)) for name, replicates in cells.items()]
+    derived = [_ensemble_row(one, reported, match, confidence(rule)) for one in ensembles]
+    metrics = _ordered_metrics([*rows, *derived], reported, baselines, order)
     rows, notes = _mark_best(rows, metrics)
     columns = default_columns(metrics, reported)
     rows, few = over_examples(rows, cells, credits, progress)
-    rows, untested = rate_best(rows, cells, credits)
+    rows, untested = rate_best(rows, cells, credits, rule)
     derived, single = rate(derived, ensembles, credits, progress)
     few = {**single, **few}
     sanity = with_disagreement(inspect({**cells, **{one.name: one.trials for one in ensembles}}, credits), ensembles, credits)
@@ -82,11 +89,15 @@ def build_report(
     rows += [_baseline_row(baseline) for baseline in baselines]
     rows += _reported_rows(reported)
     axes = tuple(dict.fromkeys(path for row in rows for path in row.cell or ()))
-    notes = _notes(rows, [*notes, *_abouts(reported)], rehearsal, objective)
+    added = None if rule is None else Added(rule, tuple(standings))
+    notes = _notes(rows, [*(added.notes() if added is not None else ()), *notes, *_abouts(reported)], rehearsal, objective)
     about = _ablated(rows, columns, objective)
-    ablation = None if about is None else ablate(about, rows, cells, rehearsal=rehearsal, credits=credits)
-    verdicts = judge(claims, [*trials, *(trial for one in ensembles for trial in one.trials)], rehearsal=rehearsal, credits=credits)
-    return adjust(Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity), ablation))
+    ablation = None if about is None else ablate(about, rows, cells, rehearsal=rehearsal, credits=credits, rule=rule)
+    judged = [*trials, *(trial for one in ensembles for trial in one.trials)]
+    verdicts = judge(claims, judged, rehearsal=rehearsal, credits=credits, rule=rule)
+    return adjust(
+        Report(sweep, rehearsal, axes, metrics, columns, tuple(rows), tuple(notes), tuple(verdicts), tuple(sanity), ablation, added)
+    )
 
 
 def default_columns(metrics: Sequence[str], reported: Sequence[ReportedRow]) -> tuple[str, ...]:
@@ -127,7 +138,9 @@ class _Comparison:
         return wanted is None or value.revision == wanted
 
 
-def _cell_row(name: str, trials: Sequence[TrialOutcome], reported: Sequence[ReportedRow], comparison: _Comparison) -> Row:
+def _cell_row(
+    name: str, trials: Sequence[TrialOutcome], reported: Sequence[ReportedRow], comparison: _Comparison, confidence: float = CONFIDENCE
+) -> Row:
     trials = sorted(trials, key=lambda trial: trial.seed)
     collected: dict[str, list[tuple[float, str | None, ScoringOutcome | None]]] = {}
     for trial in trials:
@@ -135,7 +148,7 @@ def _cell_row(name: str, trials: Sequence[TrialOutcome], reported: Sequence[Repo
             entries = collected.setdefault(metric, [])
             if number is not None and math.isfinite(number):
                 entries.append((number, trial.run_url, scoring))
-    metrics = {metric: _value(entries) for metric, entries in collected.items()}
+    metrics = {metric: _value(entries, confidence, _most(metric)) for metric, entries in collected.items()}
     for row in reported:
         for metric, printed in row.values.items():
             value = metrics.get(metric, Value())
@@ -153,9 +166,9 @@ def _cell_row(name: str, trials: Sequence[TrialOutcome], reported: Sequence[Repo
     return Row("cell", name, dict(trials[0].cell), n, len(trials), metrics, _missing(trials, metrics), tuple(flags))
 
 
-def _ensemble_row(outcome: EnsembleOutcome, reported: Sequence[ReportedRow], comparison: _Comparison) -> Row:
+def _ensemble_row(outcome: EnsembleOutcome, reported: Sequence[ReportedRow], comparison: _Comparison, confidence: float) -> Row:
     printed = [row for row in reported if row.ensemble == outcome.name]
-    return finished(_cell_row(outcome.name, outcome.trials, printed, comparison), outcome)
+    return finished(_cell_row(outcome.name, outcome.trials, printed, comparison, confidence), outcome)
 
 
 def _values(trial: TrialOutcome) -> Iterable[tuple[str, float | None, ScoringOutcome | None]]:
@@ -166,8 +179,13 @@ def _values(trial: TrialOutcome) -> Iterable[tuple[str, float | None, ScoringOut
         yield metric, number, None
 
 
-def _value(entries: Sequence[tuple[float, str | None, ScoringOutcome | None]]) -> Value:
-    """Join the replicates of one metric; no mean over results that were taken on different data."""
+def _value(
+    entries: Sequence[tuple[float, str | None, ScoringOutcome | None]], confidence: float = CONFIDENCE, most: float | None = None
+) -> Value:
+    """Join the replicates of one metric; no mean over results that were taken on different data.
+
+    ``most``: of a metric that lies between 0 and this; its interval over seeds is cut there, where the truth cannot be.
+    """
     if not entries:
         return Value()
     numbers = tuple(number for number, _, _ in entries)
@@ -180,13 +198,22 @@ def _value(entries: Sequence[tuple[float, str | None, ScoringOutcome | None]]) -
     return Value(
         mean=math.fsum(numbers) / len(numbers) if len(data) <= 1 else None,
         spread=stdev(numbers) if several else None,
-        ci=t_interval(numbers) if differ else None,
+        ci=_cut(t_interval(numbers, confidence), numbers, most) if differ else None,
         ci_over="seeds" if differ else None,
         values=numbers,
         urls=tuple(url for _, url, _ in entries),
         revision=" and ".join(sorted({scoring.revision for scoring in scorings})) if first else None,
         partial=partial,
     )
+
+
+def _most(metric: str) -> float | None:
+    return 100.0 if is_percent(metric) else 1.0 if metric.endswith("/accuracy") else None
+
+
+def _cut(interval: Interval, numbers: Sequence[float], most: float | None) -> Interval:
+    low, high = interval
+    return interval if most is None or min(numbers) < 0 or max(numbers) > most else (max(0.0, low), min(most, high))
 
 
 def _missing(trials: Sequence[TrialOutcome], metrics: Mapping[str, Value]) -> tuple[str, ...]:
@@ -246,12 +273,18 @@ def _reported_row(row: ReportedRow) -> Row:
     return Row("reported", str(row.model), None, 0, 0, metrics)
 
 
-def _ordered_metrics(rows: Sequence[Row], reported: Sequence[ReportedRow], baselines: Sequence[BaselineOutcome]) -> tuple[str, ...]:
-    """Benchmarks in the order in which they come, what training logged last; reported names that nothing measured yet as well."""
-    names = [metric for row in rows for metric in row.metrics]
-    names += [f"{scoring.benchmark}/{short}" for baseline in baselines for scoring in baseline.scorings for short in scoring.metrics]
-    names += [metric for row in reported for metric in row.values]
-    unique = dict.fromkeys(names)
+def _ordered_metrics(
+    rows: Sequence[Row], reported: Sequence[ReportedRow], baselines: Sequence[BaselineOutcome], order: Sequence[str]
+) -> tuple[str, ...]:
+    """What papers print, in their order; then ``order``; then the rest by name. A benchmark's stand together, training's last.
+
+    Which result has come first changes nothing. Reported names that nothing has measured yet are among them.
+    """
+    printed = dict.fromkeys(metric for row in reported for metric in row.values)
+    found = {metric for row in rows for metric in row.metrics}
+    found |= {f"{scoring.benchmark}/{short}" for baseline in baselines for scoring in baseline.scorings for short in scoring.metrics}
+    known = found | printed.keys()
+    unique = dict.fromkeys([*printed, *(metric for metric in order if metric in known), *sorted(known)])
     prefixes = list(dict.fromkeys(name.split("/", 1)[0] for name in unique))
     prefixes.sort(key=lambda prefix: (prefix in OWN, prefix == "train"))
     return tuple(name for prefix in prefixes for name in unique if name.split("/", 1)[0] == prefix)
@@ -272,10 +305,7 @@ def _mark_best(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[Row], 
             continue
         top = max(means.values()) if way == "max" else min(means.values())
         best |= {(index, metric) for index, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
-    marked = [
-        replace(row, metrics={metric: replace(value, best=(index, metric) in best) for metric, value in row.metrics.items()})
-        for index, row in enumerate(rows)
-    ]
+    marked = with_values(rows, {(index, metric): replace(rows[index].metrics[metric], best=True) for index, metric in best})
     return marked, [f"No best cell is marked on {name}: its cells were scored on different data." for name in mixed]
 
 

@@ -35,12 +35,20 @@ from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
 from core.analysis.power import more_seeds
 from core.analysis.report import LEVEL, direction
+from core.analysis.sequential import Rule, one_sided
 from core.analysis.verdicts import Claim, Estimate, Step, Verdict
 from core.definition.plan import cell_name
 from core.evaluation.credits import Credits
 
 
-def judge(claims: Sequence[Claim], trials: Sequence[TrialOutcome], *, rehearsal: bool, credits: Sequence[Credits] = ()) -> list[Verdict]:
+def judge(
+    claims: Sequence[Claim],
+    trials: Sequence[TrialOutcome],
+    *,
+    rehearsal: bool,
+    credits: Sequence[Credits] = (),
+    rule: Rule | None = None,
+) -> list[Verdict]:
     """The verdicts, in order.
 
     Args:
@@ -48,11 +56,12 @@ def judge(claims: Sequence[Claim], trials: Sequence[TrialOutcome], *, rehearsal:
         trials: of the study.
         rehearsal: whether they are a rehearsal's.
         credits: of their score tables; without them tests are over seeds alone.
+        rule: what has added seeds, if a rule has.
     """
     cells: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         cells.setdefault(cell_name(trial.cell), []).append(trial)
-    sides = {name: Side(name, rehearsal, found) for name, found in cells.items()}
+    sides = {name: Side(name, rehearsal, found, rule) for name, found in cells.items()}
     books = Books(credits)
     tried = [[_step(claim, a, b, sides, books, credits) for a, b in claim.pairs] for claim in claims]
     tested = [index for index, steps in enumerate(tried) if any(step.estimate is not None for step in steps)]
@@ -122,12 +131,16 @@ def _step(claim: Claim, a: str, b: str, sides: Mapping[str, Side], books: Books,
     except TooFew as few:
         return Step(a, b, reason=str(few))
     margin = claim.within or 0.0
+
+    def beyond(margin: float, sign: int) -> float:
+        return one_sided(left.rule if found.seeds > 1 else None, _beyond(found, margin, sign))
+
     if claim.kind == "no_effect":
-        shown = max(_beyond(found, -margin, 1), _beyond(found, margin, -1))
-        refuted = min(1.0, 2 * min(_beyond(found, margin, 1), _beyond(found, -margin, -1)))
+        shown = max(beyond(-margin, 1), beyond(margin, -1))
+        refuted = min(1.0, 2 * min(beyond(margin, 1), beyond(-margin, -1)))
         away = margin - abs(found.difference)
     elif margin:
-        shown, refuted = min(1.0, 2 * _beyond(found, -margin, 1)), min(1.0, 2 * _beyond(found, -margin, -1))
+        shown, refuted = min(1.0, 2 * beyond(-margin, 1)), min(1.0, 2 * beyond(-margin, -1))
         away = found.difference + margin
     else:
         shown = found.p if found.difference > 0 else 1.0

@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from core.analysis.intervals import Interval, Sample, TooFew, bootstrap
+from core.analysis.intervals import Interval, Sample, TooFew, bootstrap, t_interval
 from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
 from core.analysis.paired import CROSSED, Crossed, Evidence, McNemar, Over, crossed, discordant, example_test, is_binary, mcnemar, paired_t
 from core.analysis.power import effect_size, minimum_detectable, more_seeds
 from core.analysis.report import LEVEL, direction
+from core.analysis.sequential import Rule, confidence, overall, stricter
 from core.evaluation.credits import Credits, other_groupings
 from core.evaluation.score_table import comparable
 
@@ -34,11 +35,13 @@ class Side:
         name: how the user called it.
         rehearsal: whether its trials are a rehearsal's.
         trials: its replicates.
+        rule: what has added some of them, if a rule has.
     """
 
     name: str
     rehearsal: bool
     trials: Sequence[TrialOutcome]
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class _Draft:
     crossed: Crossed | None = None
     mcnemar: McNemar | None = None
     effect: tuple[float, Over] | None = None
+    rule: Rule | None = None
     error: tuple[float, float] | None = None
     """Standard error and degrees of freedom that the minimum detectable difference follows from."""
 
@@ -156,7 +160,7 @@ def _compare(a: Side, b: Side, metric: str, credits: Sequence[Credits]) -> Compa
     refused, listed = refusal(a, b, metric, values, credits)
     if refused is not None:
         return Comparison(a.name, b.name, metric, refused, listed)
-    draft = _Draft(a, b, metric, values, _paired(a, b, values))
+    draft = _Draft(a, b, metric, values, _paired(a, b, values), rule=stricter(a.rule, b.rule))
     _pairing_notes(draft)
     if not draft.pairs:
         return Comparison(a.name, b.name, metric, "no seed in common: the replicates cannot be paired", notes=tuple(draft.notes))
@@ -279,8 +283,9 @@ def _by_example(draft: _Draft, credits: Sequence[Credits]) -> Sample | None:
 def _over_seeds(draft: _Draft, by_seed: Sequence[float]) -> None:
     n = len(by_seed)
     try:
-        ci, test = paired_t(by_seed)
-        draft.parts["seeds"] = Part("seeds", n, ci, test, float(n - 1))
+        _, test = paired_t(by_seed)
+        ci = t_interval(by_seed, confidence(draft.rule))
+        draft.parts["seeds"] = Part("seeds", n, ci, replace(test, p=overall(draft.rule, test.p)), float(n - 1))
     except TooFew as few:
         draft.notes.append(str(few))
         return
@@ -291,11 +296,13 @@ def _over_seeds(draft: _Draft, by_seed: Sequence[float]) -> None:
 
 def _over_both(draft: _Draft, difference: Sample) -> None:
     try:
-        found = crossed(difference)
+        found = crossed(difference, confidence(draft.rule))
     except TooFew:
         return  # said by the part that it is made of
     draft.crossed = found
-    draft.parts["seeds and examples"] = Part("seeds and examples", len(draft.pairs), found.ci, Evidence(CROSSED, found.p), found.dof)
+    draft.parts["seeds and examples"] = Part(
+        "seeds and examples", len(draft.pairs), found.ci, Evidence(CROSSED, overall(draft.rule, found.p)), found.dof
+    )
     draft.error = (found.se, found.dof)
 
 

@@ -6,15 +6,17 @@ import numpy as np
 
 from core.analysis.books import Books
 from core.analysis.compare import Side, values_of
-from core.analysis.intervals import Sample, TooFew
+from core.analysis.intervals import TooFew
 from core.analysis.paired import crossed, decisive_test
 from core.analysis.report import direction
+from core.analysis.sequential import overall, stricter
 from core.analysis.verdicts import Estimate
 
 
 def estimate(left: Side, right: Side, metric: str, books: Books) -> Estimate:
     """The first less the second with its error, by what there is: over seeds and examples, over seeds, or over examples.
 
+    Its p value counts what a rule that has added seeds to one of them has seen.
     The two are comparable (see :func:`core.analysis.compare.refusal`). More is better: of a loss the sign is turned.
 
     Raises:
@@ -29,7 +31,7 @@ def estimate(left: Side, right: Side, metric: str, books: Books) -> Estimate:
     both = books.sample(metric, [side[seed] for side in owners for seed in seeds])
     n = len(seeds)
     by_seed = [sign * (values[0][seed] - values[1][seed]) for seed in seeds]
-    sample = None if both is None else Sample(sign * (both.values[:n] - both.values[n:]), both.group, both.cluster)
+    sample = None if both is None else both.of(sign * (both.values[:n] - both.values[n:]))
     evidence = decisive_test(sample, by_seed)
     mean = float(np.mean(by_seed))
     if n == 1:
@@ -38,10 +40,9 @@ def estimate(left: Side, right: Side, metric: str, books: Books) -> Estimate:
         count = len(rest)
         se = float((count / (count - 1) * (rest**2).sum()) ** 0.5)
         return Estimate(mean, se, float(count - 1), evidence.test, evidence.p, "examples", 1)
+    p = overall(stricter(left.rule, right.rule), evidence.p)
     if sample is not None and evidence.test != "paired t over seeds":
         found = crossed(sample)
-        return Estimate(
-            mean, found.se, found.dof, evidence.test, evidence.p, "seeds and examples", n, found.seed_variance, found.example_variance
-        )
+        return Estimate(mean, found.se, found.dof, evidence.test, p, "seeds and examples", n, found.seed_variance, found.example_variance)
     variance = float(np.var(by_seed, ddof=1))
-    return Estimate(mean, (variance / n) ** 0.5, float(n - 1), evidence.test, evidence.p, "seeds", n, variance, 0.0)
+    return Estimate(mean, (variance / n) ** 0.5, float(n - 1), evidence.test, p, "seeds", n, variance, 0.0)

@@ -7,7 +7,8 @@ to be made of. An interval says which of the two it is over; only :func:`core.an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,8 @@ class Sample:
     values: Floats
     group: Integers
     cluster: Integers
+    _shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What follows from the units alone; samples of the same units share it, because thousands of them are tested in a row."""
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.values).all():
@@ -61,10 +64,21 @@ class Sample:
         sizes = np.bincount(self.group)
         return np.asarray(1.0 / (len(sizes) * sizes[self.group]))
 
+    def of(self, values: Floats) -> Sample:
+        """Other tables over the same units; [tables, units]."""
+        return Sample(values, self.group, self.cluster, self._shared)
+
+    @property
+    def number(self) -> Integers:
+        """[units] the cluster of each, from 0."""
+        if "number" not in self._shared:
+            self._shared["number"] = np.unique(self.cluster, return_inverse=True)[1]
+        return np.asarray(self._shared["number"])
+
     @property
     def clusters(self) -> int:
         """How many clusters there are."""
-        return len(np.unique(self.cluster))
+        return int(self.number.max(initial=-1)) + 1
 
     def estimates(self) -> Floats:
         """[tables] the metric."""
@@ -72,16 +86,17 @@ class Sample:
 
     def mean(self) -> Sample:
         """One table: the mean over the tables, unit by unit."""
-        return Sample(self.values.mean(axis=0, keepdims=True), self.group, self.cluster)
+        return self.of(self.values.mean(axis=0, keepdims=True))
 
     def minus(self, other: Sample) -> Sample:
         """Differences, table by table and unit by unit; both have the same units."""
-        return Sample(self.values - other.values, self.group, self.cluster)
+        return self.of(self.values - other.values)
 
     def by_cluster(self, values: Floats) -> Floats:
         """[tables, clusters] sums of ``values`` ([tables, units]) within each cluster."""
-        _, number = np.unique(self.cluster, return_inverse=True)
-        return _sums(values, number, self.clusters)
+        if "indicator" not in self._shared:
+            self._shared["indicator"] = _indicator(self.number, self.clusters)
+        return np.asarray(values @ self._shared["indicator"])
 
     def residuals(self) -> Floats:
         """[tables, clusters] what a cluster adds to the estimate beyond its expectation; each table's add up to 0.
@@ -96,9 +111,13 @@ class Sample:
 
 def _sums(values: Floats, number: Integers, count: int) -> Floats:
     """[tables, count] sums over the columns with the same number."""
+    return np.asarray(values @ _indicator(number, count))
+
+
+def _indicator(number: Integers, count: int) -> Any:
+    """[columns, count] sparse: 1 where a column has the number."""
     columns = len(number)
-    indicator = coo_array((np.ones(columns), (np.arange(columns), number)), shape=(columns, count)).tocsr()
-    return np.asarray(values @ indicator)
+    return coo_array((np.ones(columns), (np.arange(columns), number)), shape=(columns, count)).tocsr()
 
 
 def require_clusters(sample: Sample) -> int:
@@ -187,7 +206,7 @@ def bootstrap(
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples).astype(np.float64)
     tail = float(ndtr(-np.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.5 + confidence / 2)))
     groups = [np.flatnonzero(sample.group == number) for number in range(int(sample.group.max()) + 1)]
-    _, number = np.unique(sample.cluster, return_inverse=True)
+    number = sample.number
     sizes = [drawn @ _sums(np.ones((1, len(units))), number[units], count).T for units in groups]
     tables = len(sample.values)
     out = np.empty((tables, 2))

@@ -151,7 +151,8 @@ def crossed(difference: Sample, confidence: float = CONFIDENCE) -> Crossed:
     of_seeds = float(by_seed.var(ddof=1)) / seeds
     of_examples = scale * float((mean**2).sum())
     of_both = scale * float(((rest - mean) ** 2).sum()) / (seeds * (seeds - 1))
-    squared = of_seeds + max(0.0, of_examples - of_both)
+    # where all seeds agree in their means and differ by example, the second part is all that is known
+    squared = of_seeds + max(0.0, of_examples - of_both) or of_examples
     parts = of_seeds**2 / (seeds - 1) + of_examples**2 / (count - 1)
     dof = squared**2 / parts if parts > 0 else float(count - 1)
     estimate, se = float(by_seed.mean()), squared**0.5

@@ -12,6 +12,7 @@ from core.analysis.effects import to_json as ablation_json
 from core.analysis.multiplicity import holm
 from core.analysis.sanity import Sanity
 from core.analysis.sanity import to_json as sanity_json
+from core.analysis.sequential import Added
 from core.analysis.verdicts import Verdict
 from core.analysis.verdicts import to_json as claims_json
 from core.errors import UsageError, nearest
@@ -132,6 +133,7 @@ class Report:
         claims: the verdicts on what the study is meant to show.
         ablation: what each axis does to the first metric that is shown, or to the objective.
         sanity: length bias, calibration and accuracy by length and source, where score tables were read.
+        added: the rule that has added seeds, with what became of each cell; ``None`` where the number of seeds is fixed.
     """
 
     sweep: str
@@ -144,6 +146,15 @@ class Report:
     claims: tuple[Verdict, ...] = ()
     sanity: tuple[Sanity, ...] = ()
     ablation: Ablation | None = None
+    added: Added | None = None
+
+
+def with_values(rows: Sequence[Row], changed: Mapping[tuple[int, str], Value]) -> list[Row]:
+    """The rows with other values at some (row, metric); what does not change is not made anew, because rows are many."""
+    by_row: dict[int, dict[str, Value]] = {}
+    for (index, metric), value in changed.items():
+        by_row.setdefault(index, {})[metric] = value
+    return [replace(row, metrics={**row.metrics, **by_row[index]}) if index in by_row else row for index, row in enumerate(rows)]
 
 
 def is_percent(metric: str) -> bool:
@@ -193,14 +204,13 @@ def adjust(report: Report) -> Report:
         }
         adjusted |= dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
 
-    def with_test(index: int, metric: str, value: Value) -> Value:
-        return value if value.tested is None else replace(value, tested=replace(value.tested, adjusted=adjusted.get((index, metric))))
-
-    rows = (
-        replace(row, metrics={name: with_test(index, name, value) for name, value in row.metrics.items()})
+    changed = {
+        (index, metric): replace(value, tested=replace(value.tested, adjusted=adjusted.get((index, metric))))
         for index, row in enumerate(report.rows)
-    )
-    return replace(report, rows=tuple(rows))
+        for metric, value in row.metrics.items()
+        if value.tested is not None
+    }
+    return replace(report, rows=tuple(with_values(report.rows, changed)))
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -216,6 +226,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "claims": claims_json(report.claims),
         "sanity": sanity_json(report.sanity),
         "ablation": ablation_json(report.ablation),
+        "seeds": None if report.added is None else report.added.to_json(),
     }
 
 

@@ -18,6 +18,7 @@ from core.control.policy import Policy
 from core.control.ports import Grant, Job, JobAnswer, Room
 from core.control.search.steps import Step, steps
 from core.control.search.study import SearchState
+from core.control.seeds.state import SeedsState, further
 from core.control.states import OPEN
 from core.definition.plan import PlannedTrial, Shape
 
@@ -55,6 +56,7 @@ class SweepState:
         jobs: the sweep's workers with the scheduler's answers.
         held: whether HOLD is set.
         search: the search that the sweep is, if it is one.
+        seeds: where it stands under its rule for further seeds, if it has one.
     """
 
     trials: Sequence[TrialStatus]
@@ -62,6 +64,7 @@ class SweepState:
     jobs: Sequence[tuple[Job, JobAnswer]]
     held: bool = False
     search: SearchState | None = None
+    seeds: SeedsState | None = None
 
     def units(self, *, pruned: bool = True) -> Iterator[tuple[Shape, UnitStatus]]:
         """Every training and scoring with the shape it asks for; without those of pruned trials where ``pruned`` is false."""
@@ -188,14 +191,17 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     waiting = any(unit.state in OPEN and not unit.claimable for _, unit in state.units())
     side_by_side = max((room.slots for room in limits.rooms.values()), default=1)
     search = steps(state.search, limits.workers * side_by_side) if state.search is not None and not state.held else []
+    seeds = _further_seeds(state)
     if not open_units and not busy:
+        if any(grow.trials for grow in seeds):
+            return list(seeds)
         if search or (state.search is not None and state.search.open and state.held):
             return list(search)
         # HOLD is waited for; what a user paused, or what waits for something that failed, is the end of this run
         if waiting and (state.held or not all(unit.state in ("blocked", "held") for _, unit in state.units() if unit.state in OPEN)):
             return [*_idle(state, Counter())]
         complete = all(unit.state == "completed" for _, unit in state.units(pruned=state.search is None))
-        return [*_idle(state, Counter()), Finish(complete)]
+        return [*seeds, *_idle(state, Counter()), Finish(complete)]
     if state.held:
         return [*_idle(state, Counter())]
     if limits.closed is not None:
@@ -203,7 +209,7 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
     stop = _no_worker_starts(state)
     if stop is not None:
         return [stop]
-    actions: list[Action] = [*search] if search else [*_idle(state, open_units + busy)]
+    actions: list[Action] = [*search, *seeds] or [*_idle(state, open_units + busy)]
     live = [job for job, answer in state.jobs if answer.alive and job.left is None]
     taken_up: Counter[Shape] = Counter()
     for job in live:
@@ -219,6 +225,11 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
             if left is not None:
                 left -= submit.count * limits.room(shape).gpus * _lasts(submit, limits, now)
     return actions
+
+
+def _further_seeds(state: SweepState) -> list[Grow]:
+    found = further(state.seeds) if state.seeds is not None and not state.held else None
+    return [Grow(found.kind, found.why, found.trials, found.facts)] if found is not None else []
 
 
 def _idle(state: SweepState, wanted: Mapping[Shape, int]) -> list[Withdraw]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.control.alike import stopped
 from core.control.canary import Canaries, trial_seconds
@@ -24,8 +24,9 @@ from core.control.nights import ALWAYS, tonight
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
-from core.control.search.read import SearchReader, is_growing
+from core.control.search.read import SearchReader, halted, is_growing
 from core.control.search.steps import Ask, Prune, Replicate
+from core.control.seeds.state import SeedsState
 from core.definition.plan import PlannedTrial, Shape
 from core.errors import IntegrityError
 from core.workspace import holds, nodes
@@ -34,6 +35,9 @@ from core.workspace.growth import GrowthLog
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, canaries_of
 from core.workspace.requests import asked, drop
+
+if TYPE_CHECKING:
+    from core.control.seeds.read import SeedsReader
 
 BASELINES = ("length", "random")
 """Baselines that every sweep is shown beside."""
@@ -78,6 +82,7 @@ class SweepReader:
         self._taken = 0
         self.refresh()
         self._search: SearchReader | None = None
+        self._seeds: SeedsReader | None = None
 
     @property
     def growing(self) -> bool:
@@ -132,7 +137,17 @@ class SweepReader:
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
         search = self.search.state({t.planned.id: (t.train, self._by_benchmark(t)) for t in trials}) if self.search is not None else None
         self.memory.save()
-        return SweepState(trials, baselines, [(job, answer) for job, answer in jobs if job.key not in past], held, search)
+        known = [(job, answer) for job, answer in jobs if job.key not in past]
+        return SweepState(trials, baselines, known, held, search, self._standing(trials))
+
+    def _standing(self, trials: Sequence[TrialStatus]) -> SeedsState | None:
+        if "seeds" not in self.revision.meta:
+            return None
+        if self._seeds is None:
+            from core.control.seeds.read import SeedsReader  # the statistics behind it: not in a worker's parent
+
+            self._seeds = SeedsReader(self.workspace, self.revision, self.growth)
+        return self._seeds.state([(t.planned, t.train, self._by_benchmark(t)) for t in trials], halted(self.growth.records))
 
     @property
     def memory(self) -> Memory:
@@ -161,8 +176,11 @@ class SweepReader:
         return {str(entry["benchmark"]["name"]): trial.scorings[key] for entry, key in entries}
 
     def shapes_to_come(self) -> set[Shape]:
-        """Shapes that a search may ask for."""
-        return {Shape(**shape) for shape in self.revision.meta["search"]["shapes"]} if self.growing else set()
+        """Shapes that a search or a further seed may ask for."""
+        if not self.growing:
+            return set()
+        about = self.revision.meta.get("search")
+        return {planned.shape for planned in self.plan} if about is None else {Shape(**shape) for shape in about["shapes"]}
 
     def waits_for(self, planned: PlannedTrial) -> str | None:
         """What a trial waits for: the first of its needs without a result, or what no trial gives; ``None``: nothing."""

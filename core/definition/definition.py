@@ -15,7 +15,7 @@ from core.definition.identity import canonical_json
 from core.definition.matching import Conditions
 from core.definition.needs import Need
 from core.definition.reading import write_text
-from core.definition.schema import VARIABLE, ClaimConfig, DefinitionConfig, GateConfig, ReportedConfig, SampleConfig
+from core.definition.schema import VARIABLE, ClaimConfig, DefinitionConfig, GateConfig, ReportedConfig, SampleConfig, SequentialConfig
 from core.definition.searching import ObjectiveConfig, SearchConfig
 from core.definition.sections import Source
 from core.definition.space import Space
@@ -60,6 +60,7 @@ class SweepDefinition:
         search: how cells are suggested beyond the grid; ``None``: the grid is all there is.
         space: what the search chooses from.
         objectives: what it optimises, one or two.
+        further: when a cell gets seeds beyond ``seeds``; ``None``: never.
     """
 
     name: str
@@ -85,6 +86,7 @@ class SweepDefinition:
     space: Space | None = None
     objectives: tuple[ObjectiveConfig, ...] = ()
     ensembles: tuple[EnsembleConfig, ...] = ()
+    further: SequentialConfig | None = None
 
     def text(self) -> str:
         """The merged definition as YAML without ``base``: loading it again gives the same trials."""
@@ -92,13 +94,15 @@ class SweepDefinition:
         return write_text({key: tree[key] for key in DefinitionConfig.model_fields if key != "base" and _said(tree.get(key))})
 
     def family(self) -> str:
-        """32 hex digits over what a suggested cell computes and is judged by.
+        """32 hex digits over what a suggested cell, or a further seed, computes and is judged by.
 
-        An edit that leaves it as it is (more cells, another sampler or pruner) goes on with the search that there is.
+        An edit that leaves it as it is (more cells, another sampler or pruner; more seeds, another question) goes on with what there is.
         """
         tree, search = self.source.tree, self.search
         of_cells = {key: tree.get(key) for key in ("trial", "grid", "cases", "exclude", "code", *VARIABLE) if _said(tree.get(key))}
         own = None if search is None else [tree["search"]["space"], [item.model_dump(mode="json") for item in search.objectives]]
+        if self.further is not None:
+            own = ["seeds", tree.get("sample")]
         rehearsal = None if self.rehearsal is None else self.rehearsal.model_dump(mode="json")
         prompts = sorted(self.source.prompts.items())
         return hashlib.sha256(canonical_json([of_cells, own, self.seeds[0], prompts, rehearsal])).hexdigest()[:32]

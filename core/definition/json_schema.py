@@ -17,7 +17,7 @@ from core import registry
 from core.definition import mixtures
 from core.definition.ensembling import MemberConfig
 from core.definition.keys import SET_ELSEWHERE, keys
-from core.definition.schema import DefinitionConfig
+from core.definition.schema import DefinitionConfig, SequentialConfig
 from core.definition.searching import PrunerConfig, PrunerKind
 from core.definition.trial import SHORTHAND, TrialConfig
 from core.definition.walk import COMPONENTS, NAMED, Keys, alternatives
@@ -48,7 +48,11 @@ def json_schema() -> dict[str, Any]:
         "description": _doc(DefinitionConfig.model_fields["code"]),
     }
     top["seeds"] = {
-        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer", "minimum": 0}}],
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            _object({name: _field((), name, field) for name, field in SequentialConfig.model_fields.items()}),
+        ],
         "description": _doc(DefinitionConfig.model_fields["seeds"]),
     }
     top["evaluate"] = {"type": "array", "items": _benchmark(), "description": _doc(DefinitionConfig.model_fields["evaluate"])}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from core import registry
 from core.definition import overrides as command_line
-from core.definition import searched
+from core.definition import searched, sequential
 from core.definition.axes import Block, assigned, blocks, read_axes
 from core.definition.definition import Exclude, SweepDefinition
 from core.definition.layers import lay_over, normalise
@@ -100,10 +100,11 @@ def load(
         return _define(made, files, [], settings, {})
 
     config = _validate_top(document)
+    seeds, _ = sequential.read_seeds(document, config)
     needs = resolve(
         document,
         config.needs,
-        config.seeds,
+        seeds,
         lambda name: _find(name, [files[0].parent, Path("sweeps"), *search]),
         lambda file: load(file, search=search, rehearsal=rehearsal, within=(*within, files[0])),
         define,
@@ -116,6 +117,7 @@ def _define(
 ) -> SweepDefinition:
     """The definition that a merged document means."""
     config = _validate_top(document)
+    seeds, further = sequential.read_seeds(document, config)
     prompts = _prompts(document)
     all_blocks = _blocks(document, files[0].parent)
     prompts.update(_prompts_of_axes(all_blocks))
@@ -132,7 +134,7 @@ def _define(
         code=tuple(Path(file) for file in config.code),
         notices=notices,
         warnings=[],
-        seeds=config.seeds,
+        seeds=seeds,
         objective=objective,
         search=config.search,
         space=space,
@@ -148,6 +150,7 @@ def _define(
         exclude=_excludes(document),
         sample=config.sample,
         needs=needs,
+        further=further,
     )
     check_named(definition)
     for _ in searched.probes(definition):

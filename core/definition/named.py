@@ -64,7 +64,7 @@ def check_named(definition: SweepDefinition) -> None:
     read_rows(definition)
     read_claims(definition)
     chosen = [(number, ensemble) for number, ensemble in enumerate(ensembles) if ensemble.top is not None]
-    if not definition.claims and not definition.gates and not chosen:
+    if not definition.claims and not definition.gates and not chosen and definition.further is None:
         return
     known = measured(definition.source, definition.blocks)
     places = definition.source.places
@@ -76,3 +76,6 @@ def check_named(definition: SweepDefinition) -> None:
     for name in definition.gates:
         if name not in GATES:
             require_metric("a gate", name, known, place_of(places, ("gates", name), ("gates",)), *GATES)
+    if definition.further is not None and definition.further.until.metric is not None:
+        place = place_of(places, ("seeds", "until", "metric"), ("seeds",))
+        require_metric("what further seeds are about", definition.further.until.metric, known, place)

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from core import registry
 from core.definition.ensembling import EnsembleConfig
@@ -235,6 +236,50 @@ def _distinct(value: tuple[int, ...]) -> tuple[int, ...]:
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], BeforeValidator(_seeds), AfterValidator(_distinct)]
 
+SEQUENTIAL = "Pocock, Biometrika 64 (1977); Jennison and Turnbull, JRSS B 51 (1989)"
+
+MOST_SEEDS = 50
+"""Seeds of a cell that may be added one after the other: beyond them nobody waits, and the level of a look is tiny."""
+
+
+class UntilConfig(Section):
+    """The question that further seeds are to answer: one of `halfwidth` and `decided`."""
+
+    halfwidth: float | None = setting(
+        None, gt=0, unit="the metric's", doc="a cell gets seeds until half of its 95 % interval over seeds is at most this"
+    )
+    decided: Literal["best"] | None = setting(
+        None, doc="best: the best cell, and those that are not told apart from it, get seeds until it is better than every other"
+    )
+    metric: str | None = setting(None, doc="the metric that is meant; null: the objective")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> UntilConfig:
+        if (self.halfwidth is None) == (self.decided is None):
+            raise ValueError("`until` has one of `halfwidth` and `decided`")
+        return self
+
+
+class SequentialConfig(Section):
+    """Seeds that are added only where the interval still crosses what the question needs."""
+
+    start: int = setting(3, ge=2, unit="seeds", doc="seeds that every cell begins with: 0 to start-1")
+    max: int = setting(le=MOST_SEEDS, unit="seeds", doc="seeds that a cell has at most")
+    step: int = setting(1, ge=1, unit="seeds", doc="seeds that a cell gets at a time; fewer looks make narrower intervals")
+    until: UntilConfig = setting(doc="the question", source=SEQUENTIAL)
+
+    @model_validator(mode="after")
+    def _room(self) -> SequentialConfig:
+        if self.max <= self.start:
+            raise ValueError(f"`max` is above `start`, which is {self.start}")
+        return self
+
+
+def _kind_of_seeds(value: Any) -> str:
+    # pydantic shows a tag in an error's location; one in brackets is taken out of the path that a user reads
+    return "[sequential]" if isinstance(value, Mapping | SequentialConfig) else "[fixed]"
+
+
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
@@ -253,7 +298,9 @@ class DefinitionConfig(Section):
     exclude: tuple[dict[str, Any], ...] = setting((), doc="cells that match every path given are dropped; a list means any of the values")
     sample: SampleConfig | None = setting(None, doc="keep only some of the cells, chosen by hash")
     search: SearchConfig | None = setting(None, doc="suggest cells one after the other, beside or instead of the grid's own")
-    seeds: Seeds = setting((0,), doc="replicates of each cell: a number n means 0 to n-1, or a list")
+    seeds: Annotated[Annotated[Seeds, Tag("[fixed]")] | Annotated[SequentialConfig, Tag("[sequential]")], Discriminator(_kind_of_seeds)] = (
+        setting((0,), doc="replicates of each cell: a number n means 0 to n-1, a list, or {start, max, until}: more only where needed")
+    )
     validation: ValidationConfig = setting(default_factory=ValidationConfig, doc="pairs held out of the training sets")
     evaluate: tuple[Any, ...] = setting((), doc="benchmarks that score every trial, by name or with their own keys")
     objective: ObjectiveConfig = setting(default_factory=ObjectiveConfig, doc="the metric that the study optimises")

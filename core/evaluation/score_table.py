@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from core.data.examples import Media, PreferenceExample
@@ -55,6 +56,9 @@ VERSION = 1
 """Version of the format; a file of a newer one is refused."""
 
 METADATA_KEY = b"rewardsweep.score_table"
+
+KEYS = ["example", "response", "comparison", "order", "sample"]
+"""Columns that together name a row."""
 
 SCHEMA = pa.schema(
     [
@@ -144,7 +148,8 @@ class ScoreTable:
                 type, or a required value is null, or a row occurs twice.
         """
         try:
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:  # a small file: no data set of many, no threads
+                table = file.read(use_threads=False)
         except FileNotFoundError as error:
             raise IntegrityError("the score table does not exist", place=path) from error
         except (OSError, pa.ArrowException) as error:
@@ -189,11 +194,11 @@ def _check(table: pa.Table, path: Path) -> None:
             )
         if not field.nullable and table.column(field.name).null_count:
             raise IntegrityError("a column of the score table has empty values", found=field.name, place=path)
-    keys = zip(*(table.column(name).to_pylist() for name in ("example", "response", "comparison", "order", "sample")), strict=True)
-    repeated = [key for key, count in Counter(keys).items() if count > 1]
-    if repeated:
-        raise IntegrityError("a row of the score table occurs twice", found=repeated[0], place=path)
-    if not all(math.isfinite(score) for score in table.column("score").to_pylist() if score is not None):
+    keys = table.select(KEYS)
+    if keys.group_by(KEYS, use_threads=False).aggregate([]).num_rows != table.num_rows:
+        counts = Counter(zip(*(column.to_pylist() for column in keys.columns), strict=True))
+        raise IntegrityError("a row of the score table occurs twice", found=counts.most_common(1)[0][0], place=path)
+    if not pc.all(pc.is_finite(table.column("score")), min_count=0).as_py():  # nulls are passed over
         raise IntegrityError("a score of the table is not finite", place=path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = 1
+VERSION = 2
 """Raise it with every change of a table."""
 
 
@@ -57,7 +57,7 @@ class RevisionTable(Base):
 
 
 class PlannedTable(Base):
-    """A trial that a sweep's newest revision asks for."""
+    """A trial that a sweep's newest revision asks for; ``scorings`` are the keys of those it asks for, by benchmark."""
 
     __tablename__ = "planned"
 
@@ -67,6 +67,8 @@ class PlannedTable(Base):
     cell: Mapped[dict[str, Any]]
     seed: Mapped[int]
     shape: Mapped[str]
+    stage: Mapped[str | None]
+    scorings: Mapped[dict[str, Any]]
 
 
 class TrialTable(Base):

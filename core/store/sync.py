@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from core.definition.identity import scoring_key
+from core.definition.plan import PlannedTrial
 from core.errors import IntegrityError
 from core.store.models import (
     AttemptTable,
@@ -114,13 +116,19 @@ def _plan(connection: Connection, last: Revision) -> None:
         batch.append(
             {
                 "sweep": sweep.id, "trial": trial.id, "position": position, "cell": dict(trial.cell), "seed": trial.seed,
-                "shape": trial.shape.key,
+                "shape": trial.shape.key, "stage": trial.stage,
+                "scorings": _scoring_keys(trial),
             }
         )  # fmt: skip
         if len(batch) == CHUNK * 10:
             upsert(connection, PlannedTable, batch)
             batch.clear()
     upsert(connection, PlannedTable, batch)
+
+
+def _scoring_keys(trial: PlannedTrial) -> dict[str, str]:
+    entries = ((entry["benchmark"], entry["revision"]) for entry in trial.evaluate)
+    return {str(benchmark["name"]): scoring_key(trial.id, benchmark, number) for benchmark, number in entries}
 
 
 def known(connection: Connection, trials: Sequence[str]) -> dict[str, Seen]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
-from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
+from dashboards.report.numbers import all_digits, axis_value, difference, half_width, legend, mark, replicates, short_names, title
 from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import Section, sections
 
@@ -15,7 +15,7 @@ SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     '"': r"{''}", "`": r"\`{}", "±": r"$\pm$", "–": "--", "—": "---",
-    "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$",
+    "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$",
 }  # fmt: skip
 """What LaTeX would not print as it stands; what else is outside of ASCII is printed as its code point, which every engine can."""
 
@@ -56,9 +56,10 @@ def render_latex(report: Report) -> str:
     if report.rehearsal:
         lines.append(r"\textbf{REHEARSAL}\par")
     chunks = [report.columns[start : start + 4] for start in range(0, len(report.columns), 4)] or [()]
+    decimals = all_digits(report)
     for columns in chunks:
         heads = [*axes, "n", *columns]
-        rows = [[*_label(report, row), _count(row), *(_value(report, row, metric) for metric in columns)] for row in report.rows]
+        rows = [[*_label(report, row), _count(row), *(_value(row, metric, decimals[metric]) for metric in columns)] for row in report.rows]
         lines += _table(heads, rows, len(axes), _rules(report.rows))
     lines += [
         r"\begin{itemize}",
@@ -116,8 +117,8 @@ def _count(row: Row) -> str:
     return replicates(row.n, row.asked) if row.replicated else ""
 
 
-def _value(report: Report, row: Row, metric: str) -> str:
-    value, decimals = row.metrics.get(metric, Value()), digits(report, metric)
+def _value(row: Row, metric: str, decimals: int) -> str:
+    value = row.metrics.get(metric, Value())
     parts = []
     if value.mean is not None:
         number = f"{value.mean:.{decimals}f}"

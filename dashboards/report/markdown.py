@@ -7,7 +7,7 @@ import re
 from core.analysis.report import Report, Row, Value
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
-from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
+from dashboards.report.numbers import all_digits, axis_value, difference, half_width, legend, mark, replicates, short_names, title
 from dashboards.report.sanity import legend as sanity_legend
 from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import sections
@@ -30,9 +30,10 @@ def render_markdown(report: Report) -> str:
     if report.rehearsal:
         lines += ["**REHEARSAL**", ""]
     lines += [_table_line(heads), _table_line(align)]
+    decimals = all_digits(report)
     for row in report.rows:
         cells = [*_label(report, row), replicates(row.n, row.asked) if row.replicated else ""]
-        cells += [_value(row.metrics.get(metric, Value()), digits(report, metric)) for metric in report.columns]
+        cells += [_value(row.metrics.get(metric, Value()), decimals[metric]) for metric in report.columns]
         if reasons:
             cells.append(escape("; ".join([*row.missing, *row.flags])))
         lines.append(_table_line(cells))

@@ -19,6 +19,11 @@ def digits(report: Report, metric: str) -> int:
     return 2 if any(value is not None and abs(value * 10 - round(value * 10)) > 1e-6 for value in printed) else 1
 
 
+def all_digits(report: Report) -> dict[str, int]:
+    """:func:`digits` of every column, asked once for a table and not for each of its rows."""
+    return {metric: digits(report, metric) for metric in report.columns}
+
+
 def short_names(axes: Sequence[str]) -> list[str]:
     """Each path by its last parts, as many as tell it from the others: ``layers``, ``activation``."""
     names = []
@@ -71,16 +76,29 @@ def sources(report: Report) -> list[str]:
 def title(report: Report) -> str:
     """``head_ablation: 7 cells``, with the replicates where there are several."""
     cells = [row for row in report.rows if row.kind == "cell"]
-    asked = max((row.asked for row in cells), default=0)
+    least, asked = min((row.asked for row in cells), default=0), max((row.asked for row in cells), default=0)
     ensembles = sum(row.kind == "ensemble" for row in report.rows)
     text = f"{report.sweep}: {len(cells)} cell{'' if len(cells) == 1 else 's'}"
     text += f", {ensembles} ensemble{'' if ensembles == 1 else 's'}" if ensembles else ""
-    return text + (f", {asked} replicates each" if asked > 1 else "")
+    return text + (f", {asked if least == asked else f'{least} to {asked}'} replicates each" if asked > 1 else "")
 
 
 def half_width(value: Value, decimals: int) -> str:
-    """``±1.2``: half of the interval, which need not lie evenly about the mean; the exact ends stand in CSV and JSON."""
-    return "" if value.ci is None else f"±{(value.ci[1] - value.ci[0]) / 2:.{decimals}f}"
+    """``±1.2``: half of the interval, which need not lie evenly about the mean; the exact ends stand in CSV and JSON.
+
+    ``≥98.5`` and ``≤1.5`` where the mean is an end of it: all examples are right, or all wrong.
+    """
+    if value.ci is None or value.mean is None:
+        return ""
+    low, high = value.ci
+    if high - low > 0 and one_sided(value):
+        return f"≥{low:.{decimals}f}" if value.mean - low > high - value.mean else f"≤{high:.{decimals}f}"
+    return f"±{(high - low) / 2:.{decimals}f}"
+
+
+def one_sided(value: Value) -> bool:
+    """Whether the mean is an end of its interval."""
+    return value.ci is not None and value.mean is not None and min(abs(end - value.mean) for end in value.ci) < 1e-9
 
 
 def mark(value: Value) -> str:
@@ -95,9 +113,11 @@ def legend(report: Report) -> str:
     parts = [LEGEND]
     over = {value.ci_over for value in shown if value.ci is not None}
     if over:
-        examples = "over examples where n = 1 (bootstrap or Wilson; says nothing of other seeds)"
+        examples = "over examples where n = 1 or all seeds give the same (bootstrap or Wilson; says nothing of other seeds)"
         what = {"seeds": "over seeds (Student's t)", "examples": examples}
         parts.append(f"± half of the 95 % interval {' and '.join(what[kind] for kind in ('seeds', 'examples') if kind in over)}")
+    if any(one_sided(value) for value in shown):
+        parts.append("≥ and ≤ the other end of it where all examples are right, or all wrong")
     for kind, whom in (("cell", "every other cell"), ("ensemble", "each of its members (an ensemble)")):
         starred = [value for value in _shown(report, kind) if value.beyond_chance and value.tested]
         if starred:

@@ -15,7 +15,7 @@ from core.analysis.report import Report, Row, Value, is_percent
 from dashboards.plots import Curve, Estimate, Look, Share, curves, importance, intervals
 from dashboards.report.claims import grounds
 from dashboards.report.claims import legend as claims_legend
-from dashboards.report.numbers import axis_value, difference, digits, half_width, legend, mark, replicates, short_names, title
+from dashboards.report.numbers import all_digits, axis_value, difference, half_width, legend, mark, replicates, short_names, title
 from dashboards.report.sanity import legend as sanity_legend
 from dashboards.report.sanity import sanity_table
 from dashboards.report.sections import sections
@@ -93,12 +93,13 @@ def _results(report: Report) -> str:
     axes = short_names(report.axes) or ["cell"]
     heads = [*axes, "n", *report.columns]
     lines = [_opened(f"Cells by {', '.join(axes)}", heads, len(axes))]
+    decimals = all_digits(report)
     for row in report.rows:
         kind = "" if row.kind == "cell" else ' class="other"'
         label = _label(report, row)
         cells = [f'<th scope="row">{escape(label[0])}</th>', *(f'<td class="word">{escape(text)}</td>' for text in label[1:])]
         cells.append(f"<td>{replicates(row.n, row.asked) if row.replicated else ''}</td>")
-        cells += [_value(report, row, metric) for metric in report.columns]
+        cells += [_value(row, metric, decimals[metric]) for metric in report.columns]
         lines.append(f"<tr{kind}>{''.join(cells)}</tr>")
         said = [*row.missing, *row.flags]
         if said:
@@ -121,8 +122,8 @@ def _label(report: Report, row: Row) -> list[str]:
     return [axis_value(row.cell[axis]) if axis in row.cell else "" for axis in report.axes]
 
 
-def _value(report: Report, row: Row, metric: str) -> str:
-    value, decimals = row.metrics.get(metric, Value()), digits(report, metric)
+def _value(row: Row, metric: str, decimals: int) -> str:
+    value = row.metrics.get(metric, Value())
     parts = []
     if value.mean is not None:
         number = f"{value.mean:.{decimals}f}"

@@ -74,7 +74,7 @@ def _cost(found: Ablation, decimals: int) -> list[Section]:
     rows = tuple(
         (
             cost.cell + (" (front)" if cost.front else ""), f"{cost.quality:.{decimals}f}", _number(cost.hours, ".3g"),
-            _number(cost.tokens, ".3g"), _number(cost.example_seconds, ".3g"),
+            _number(cost.tokens, ",.0f"), _number(cost.example_seconds, ".3g"),
         )
         for cost in known
     )  # fmt: skip

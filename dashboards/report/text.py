@@ -95,12 +95,14 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
 
 
 def _written(lines: Sequence[Text], width: int, colour: bool) -> str:
+    if not colour:
+        return "".join(line.plain.rstrip() + "\n" for line in lines)
     out = io.StringIO()
     console = Console(
         file=out,
         width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
+        force_terminal=True,
+        color_system="standard",
         legacy_windows=False,
         highlight=False,
         emoji=False,

@@ -20,7 +20,7 @@ from core.workspace.registration import Revision, event, newest, resolve
 from core.workspace.requests import Asked, Request, asked, drop
 from slurm.profile import of_sweep
 from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, open_workspace, print_json, say
-from sweeps.searching import go_on, is_search, stop_asking
+from sweeps.searching import go_on, grows, stop_asking
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="SWEEP|TRIAL", help="A sweep, or the first digits of a trial's id.", show_default=False)
@@ -144,7 +144,7 @@ def _ask(
     touched = [t for t in found.values() if chosen(place, t) and cause in (None, t.train.cause) and _matches(t, cell)]
     if not json:
         _confirm(kind, touched, yes)
-    if revision is not None and is_search(revision) and not cell and cause is None:
+    if revision is not None and grows(revision) and not cell and cause is None:
         go_on(revision) if kind == "resume" else stop_asking(revision)
     for trial in touched:
         drop(place.trial(trial.planned.id), kind)

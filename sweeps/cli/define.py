@@ -109,7 +109,7 @@ def plan(
     json: JsonOption = False,
 ) -> int:
     """Show what a launch would do and cost, and start nothing."""
-    from sweeps import costs, planning
+    from sweeps import costs, planning, rules
     from sweeps.jobs import jobs_on
 
     if why:
@@ -153,6 +153,8 @@ def plan(
 
         for line in plan_lines(loaded, result.search):
             say(line)
+    if (rule := rules.rule_of(loaded)) is not None:
+        say(rules.plan_line(rule, result.counts["cells"], len(result.gained)))
     if loaded.ensembles:
         from sweeps.ensembles import lines as ensemble_lines
 

@@ -76,6 +76,8 @@ def launch(
 
 
 def _introduce(registered: Registered, prune: bool) -> None:
+    from sweeps import rules
+
     revision, counts = registered.revision, registered.plan.counts
     say(f"sweep {revision.sweep.id}, revision {revision.number}" + ("" if registered.fresh else " (unchanged)"))
     if revision.rehearsal:
@@ -89,6 +91,8 @@ def _introduce(registered: Registered, prune: bool) -> None:
 
         for line in plan_lines(registered.plan.definition, registered.plan.search):
             say(line)
+    if (rule := rules.rule_of(registered.plan.definition)) is not None:
+        say(rules.plan_line(rule, counts["cells"], len(registered.plan.gained)))
     if registered.cluster.profile.kind == "slurm":
         say(f"on cluster {registered.cluster.name}, at most {registered.cluster.profile.limits.workers} workers")
     if counts["reused"]:

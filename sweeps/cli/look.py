@@ -72,6 +72,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
         }
         for t in state.trials
     ]  # fmt: skip
+    from sweeps import rules
+
     if state.search is not None:
         from sweeps.search_words import lines, state_json
 
@@ -88,6 +90,7 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
                 ],
                 "held": state.held, "canary": as_json(reader.canaries, found),
                 "search": state_json(state.search) if state.search is not None else None,
+                "seeds": rules.state_json(state.seeds) if state.seeds is not None else None,
                 "ensembles": derived, "trials": rows,
             }
         )  # fmt: skip
@@ -107,6 +110,8 @@ def status(sweep: SweepArgument, workspace: WorkspaceOption = None, json: JsonOp
     say()
     stages = f"    stages: {_counts(state.stage_counts())}" if state.stage_counts() else ""
     for line in lines(state.search) if state.search is not None else ():
+        say(line)
+    for line in rules.lines(state.seeds) if state.seeds is not None else ():
         say(line)
     say(f"trials: {_counts(state.counts())}{stages}    scorings: {_counts(state.score_counts())}")
     if derived:

@@ -183,7 +183,20 @@ def test_default_columns_are_the_reported_headlines_and_the_validation_accuracy(
     values = {VL: ReportedValue(1.0), "vl_rewardbench/macro/r1_script": ReportedValue(1.0)}
     report = build([cell], reported=[ReportedRow("p", values, cell={"a": 1})])
     assert report.columns == (VL, "vl_rewardbench/macro/r1_script", "mm/acc", "mm/acc_plus", "validation/accuracy")
-    assert build([cell]).columns[:3] == (VL, "vl_rewardbench/macro/official", "vl_rewardbench/macro/r1_script")
+    shown = {VL, "vl_rewardbench/macro/official", "vl_rewardbench/macro/r1_script"}
+    order = ["vl_rewardbench/macro/r1_script", VL, "vl_rewardbench/macro/official"]
+    assert set(build([cell]).columns) == {*shown, "mm/acc", "mm/acc_plus", "validation/accuracy"}
+    assert [metric for metric in build([cell], order=order).columns if metric in shown] == order
+
+
+def test_which_result_comes_first_changes_no_order_of_columns():
+    vl = ScoringOutcome("vl_rewardbench", "r", 9, 0, {"overall": 1.0})
+    mm = ScoringOutcome("mm", "r", 9, 0, {"acc": 1.0})
+    made = [
+        build([TrialOutcome(str(n), {"a": n}, 0, "completed", scorings=s) for n, s in enumerate(found)], order=[VL, "mm/acc"])
+        for found in ([(mm,), (vl, mm)], [(vl,), (mm, vl)])
+    ]
+    assert made[0].columns == made[1].columns == (VL, "mm/acc")
 
 
 def test_metrics_are_chosen_by_pattern_in_the_order_of_the_patterns():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -115,6 +116,25 @@ def test_the_page_stands_alone_and_is_built_for_everybody(report):
         "Learning curves",
     ):
         assert words in shown
+
+
+def test_ten_thousand_rows_take_every_format_a_time_that_grows_with_the_rows():
+    """The number of looks at a row's values is counted, not the seconds."""
+    looks = 0
+
+    class Counted(dict):
+        def __contains__(self, key):
+            nonlocal looks
+            looks += 1
+            return super().__contains__(key)
+
+    made = build_report("s", [trial(50 + cell % 50, cell, 0) for cell in range(300)], rehearsal=False)
+    made = replace(made, rows=tuple(replace(row, metrics=Counted(row.metrics)) for row in made.rows))
+    for format in ("text", "markdown", "latex", "csv", "json", "html"):
+        looks = 0
+        text = render(made, format)
+        assert text.count("silu") >= 300 or format == "csv"
+        assert looks < 300 * 20, format
 
 
 def test_an_empty_study_has_a_document_too():

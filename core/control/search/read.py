@@ -6,15 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.control.derive import UnitStatus
 from core.control.search.study import Curve, SearchState, Study, Suggestion, Told
+from core.control.seeds.state import last_settled
 from core.control.states import OPEN
+from core.control.values import final_value
 from core.definition.plan import PlannedTrial
 from core.definition.searching import SearchConfig
-from core.workspace.files import MANIFEST, read_json
 from core.workspace.growth import Growth, GrowthLog
 from core.workspace.layout import Workspace
 from core.workspace.lineage import MetricFeed
@@ -35,7 +35,9 @@ def benchmark_key(benchmark: Mapping[str, Any]) -> str:
 
 def is_growing(revision: Revision, log: GrowthLog) -> bool:
     """Whether a pass may still add trials, from the log alone."""
-    about = revision.meta.get("search")
+    about, rule = revision.meta.get("search"), revision.meta.get("seeds")
+    if rule is not None:
+        return not halted(log.records) and last_settled(log.records, rule) is None
     if about is None or halted(log.records):
         return False
     asked = sum(1 for record in log.records if record.kind == SUGGESTION)
@@ -129,32 +131,16 @@ class SearchReader:
         if known.values is None:
             found: list[float] = []
             for objective in self.definition.objectives:
-                group, _, metric = objective.metric.partition("/")
-                if group == "validation":
-                    value = self._result(planned.id).get(objective.metric)
-                else:
-                    scoring = scorings.get(group)
-                    if scoring is not None and scoring.state in OPEN:
-                        return "open", ""
-                    value = self._score(planned, group, metric)
+                group = objective.metric.partition("/")[0]
+                scoring = scorings.get(group)
+                if scoring is not None and scoring.state in OPEN:
+                    return "open", ""
+                value = final_value(self.workspace, planned, objective.metric)
                 if value is None or not math.isfinite(value):
                     return "failed", f"it reports no {objective.metric}"
                 found.append(float(value))
             known.values = tuple(found)
         return "complete", ""
-
-    def _result(self, id: str) -> dict[str, float | None]:
-        result = self.workspace.trial(id).result
-        return dict(read_json(result / "metrics.json")["metrics"]) if (result / MANIFEST).exists() else {}
-
-    def _score(self, planned: PlannedTrial, benchmark: str, metric: str) -> float | None:
-        from core.control.tick import trial_key
-
-        for entry in planned.evaluate:
-            if entry["benchmark"]["name"] == benchmark:
-                summary: Path = self.workspace.trial(planned.id).scoring(trial_key(planned, entry)).summary
-                return read_json(summary)["metrics"].get(metric) if summary.exists() else None
-        return None
 
     def _curve(self, known: _Known, train: UnitStatus) -> Curve:
         if self.watched is None:

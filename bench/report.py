@@ -1,12 +1,14 @@
 """How long a table takes over many finished trials, and its statistics by example, beside MLflow and pandas in the same run.
 
     python bench/report.py                    # 5,000 trials with 1,250 scored pairs each
-    python bench/report.py --trials 1000 --mlflow 200
+    python bench/report.py --trials 1000 --mlflow 200 --repeat 5
 
-``table`` is the report from outcomes that are in memory, as `sweep report --quick` builds it, written as text. ``read`` is reading all
-score tables from disk into credits, ``statistics`` the report with bootstrap intervals for every cell and the test of the best ones.
+``index`` is reading the outcomes of a finished sweep from the index, as `sweep report --quick` does, ``table`` the report from them,
+written as text. ``read`` is reading all score tables from disk into credits, ``statistics`` the report with bootstrap intervals for
+every cell and the test of the best ones.
 ``mlflow`` is ``mlflow.search_runs`` on a store with as many runs of the same metrics, grouped by pandas into the same means. Making its
-runs is slow, so by default there are 500, and its seconds are per run times the number of trials. All on one core.
+runs is slow, so by default there are 500, and its seconds are per run times the number of trials. All on one core; each is the median of
+the repetitions, in seconds of this process's CPU (user and system) and of the clock.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -28,18 +31,55 @@ import numpy as np  # noqa: E402  (the number of threads is read when it is impo
 
 from core.analysis import ScoringOutcome, TrialOutcome, build_report  # noqa: E402
 from core.data.examples import pair  # noqa: E402
+from core.definition.identity import scoring_key  # noqa: E402
+from core.definition.plan import PlannedTrial  # noqa: E402
 from core.evaluation.credits import collect  # noqa: E402
 from core.evaluation.score_table import ScoreMetadata, ScoreTable, from_examples  # noqa: E402
 from core.evaluation.scorer import summarise  # noqa: E402
+from core.store import Index, StateRow  # noqa: E402
+from core.store.models import ScoreMetricTable, ScoringTable, TrialTable  # noqa: E402
+from core.store.sync import upsert  # noqa: E402
+from core.workspace.layout import Workspace  # noqa: E402
+from core.workspace.registration import Revision, register  # noqa: E402
 from dashboards.report import render  # noqa: E402
+from sweeps import finished  # noqa: E402
 
 GROUPS = ("wildvision-battle", "RLAIF-V", "mathverse", "mmmu")
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
+def timed(work: Callable[[], Any], repeat: int = 1) -> tuple[tuple[float, float], Any]:
+    """Medians of CPU and clock, and the last result."""
+    cpu, clock = [], []
+    for _ in range(repeat):
+        began, spent = time.perf_counter(), time.process_time()
+        result = work()
+        cpu.append(time.process_time() - spent)
+        clock.append(time.perf_counter() - began)
+    return (median(cpu), median(clock)), result
+
+
+def write_index(outcomes: list[TrialOutcome], folder: Path) -> tuple[Workspace, Revision, Index]:
+    """A finished sweep with these outcomes: registered by its plan, its results written into the index as a sync would."""
+    place = Workspace.open(folder / "runs", create=True)
+    evaluate = ({"benchmark": {"name": "vl_rewardbench"}, "revision": "1250-rows"},)
+    trials = [PlannedTrial(f"{n:032x}", one.cell, one.seed, {"seed": 0}, evaluate=evaluate) for n, one in enumerate(outcomes)]
+    meta = {"name": "bench", "project": "bench", "rehearsal": False, "digest": "bench", "source": "", "overrides": []}
+    revision, _ = register(place, place.sweep("bench"), meta=meta, definition="name: bench\n", code=[], trials=trials)
+    index = Index.open(place)
+    index.sync(place, ["bench"])
+    rows, values = [], []
+    for planned, one in zip(trials, outcomes, strict=True):
+        key = scoring_key(planned.id, evaluate[0]["benchmark"], "1250-rows")
+        mine = {"kind": "trial", "owner": planned.id, "key": key}
+        rows.append({**mine, "benchmark": "vl_rewardbench", "revision": "1250-rows", "n": 1250, "partial": None, "mark": ""})
+        values += [{**mine, "name": name, "value": value} for name, value in one.scorings[0].metrics.items()]
+    record = {"metrics": {}, "flags": []}
+    with index._database.write() as connection:
+        upsert(connection, TrialTable, [{"id": t.id, "config": None, "result": record, "result_mark": "", "attempts": 0} for t in trials])
+        upsert(connection, ScoringTable, rows)
+        upsert(connection, ScoreMetricTable, values)
+    index.record_states(StateRow(planned.id, "completed", attempts=1) for planned in trials)
+    return place, revision, index
 
 
 def write_tables(trials: int, pairs: int, folder: Path) -> list[TrialOutcome]:
@@ -71,7 +111,7 @@ def read(outcomes: list[TrialOutcome], folder: Path) -> Any:
     return collect(tables())
 
 
-def mlflow_table(outcomes: list[TrialOutcome], folder: Path) -> float:
+def mlflow_table(outcomes: list[TrialOutcome], folder: Path, repeat: int) -> tuple[float, float]:
     """Seconds for the runs of these outcomes; making them is not counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,7 +132,7 @@ def mlflow_table(outcomes: list[TrialOutcome], folder: Path) -> float:
             means = runs.groupby("params.optim.lr")[[name for name in runs.columns if name.startswith("metrics.")]].mean()
             return str(means.to_string())
 
-        return timed(table)[0]
+        return timed(table, repeat)[0]
 
 
 def main() -> None:
@@ -100,20 +140,27 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--pairs", type=int, default=1250)
     parser.add_argument("--mlflow", type=int, default=500, help="runs in the MLflow store; 0 leaves it out")
+    parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         outcomes = write_tables(given.trials, given.pairs, folder)
-        seconds = {"table": timed(lambda: render(build_report("bench", outcomes, rehearsal=False), width=120))[0]}
+        place, revision, index = write_index(outcomes, folder)
+        seconds: dict[str, tuple[float, float]] = {}
+        seconds["index"], found = timed(lambda: finished.outcomes(place, revision, index), given.repeat)
+        assert found is not None and len(found[0]) == given.trials
+        seconds["table"], _ = timed(lambda: render(build_report("bench", found[0], rehearsal=False), width=120), given.repeat)
         seconds["read"], credits = timed(lambda: read(outcomes, folder))
-        seconds["statistics"] = timed(lambda: render(build_report("bench", outcomes, rehearsal=False, credits=credits), width=120))[0]
+        seconds["statistics"], _ = timed(lambda: render(build_report("bench", outcomes, rehearsal=False, credits=credits), width=120))
         if given.mlflow:
             runs = min(given.mlflow, given.trials)
-            seconds["mlflow"] = mlflow_table(outcomes[:runs], folder) * given.trials / runs
+            cpu, clock = mlflow_table(outcomes[:runs], folder, given.repeat)
+            seconds["mlflow"] = (cpu * given.trials / runs, clock * given.trials / runs)
+        index.close()
     print(f"{given.trials} trials, {given.pairs} pairs each")
-    for what, value in seconds.items():
-        print(f"{what:12}{value:>9.2f} s{value / seconds['table']:>9.1f} x table")
-    print(json.dumps(seconds))
+    for what, (cpu, clock) in seconds.items():
+        print(f"{what:12}{cpu:>9.2f} s of CPU{clock:>9.2f} s")
+    print(json.dumps({what: {"cpu": cpu, "clock": clock} for what, (cpu, clock) in seconds.items()}))
 
 
 if __name__ == "__main__":

@@ -205,6 +205,7 @@ def test_the_cluster_page_shows_queue_nights_and_holds(open_page: Open, made: Ma
 
 
 def test_many_readers_of_the_cluster_page_cost_one_look(open_page: Open, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboards.web.data.CLUSTER_SECONDS", 1e6)
     looks: list[int] = []
     look = ClusterWatch.look
     monkeypatch.setattr(ClusterWatch, "look", lambda self: looks.append(1) or look(self))

@@ -45,7 +45,7 @@ def test_a_page_is_whole_accessible_and_fits_its_window(name: str, reader: Reade
 
 def test_from_the_link_to_the_best_cell_its_mistakes_and_the_failed_cell(reader: Reader, ids: dict[str, str]) -> None:
     page = reader.open("/")
-    page.get_by_role("link", name="looked_at-rehearsal").click()
+    page.get_by_role("link", name="looked_at-rehearsal", exact=True).click()
     reader.settle()
     expect(page.get_by_text("REHEARSAL: tiny random models")).to_be_visible()
     expect(page.get_by_role("heading", name="Which is best, and how sure is that")).to_be_visible()

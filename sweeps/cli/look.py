@@ -30,6 +30,8 @@ from core.workspace.registration import Revision, newest, resolve
 from core.workspace.requests import asked
 from sweeps.cli.common import JsonOption, SweepArgument, WorkspaceOption, find_trial, hint, open_workspace, print_json, say, table
 
+OF_EXPLAIN = ("scheduler", "holding")
+"""Facts that `sweep explain` tells, and `sweep show` does not."""
 TrialArgument = Annotated[str, typer.Argument(metavar="TRIAL", help="The first digits of a trial's id.", show_default=False)]
 
 
@@ -292,7 +294,7 @@ def show(trial: TrialArgument, workspace: WorkspaceOption = None, json: JsonOpti
     place = open_workspace(workspace)
     facts = _facts(place, *find_trial(place, trial))
     if json:
-        print_json(facts)
+        print_json({name: value for name, value in facts.items() if name not in OF_EXPLAIN})
         return 0
     say(f"trial {facts['id']}" + _rehearsal(facts))
     say(f"{cell_name(facts['cell'] or {})}, seed {facts['seed']}: {facts['state']} ({facts['reason']})")

@@ -166,10 +166,7 @@ class SweepReader:
     def _untouched(self, planned: PlannedTrial, held: bool) -> TrialStatus:
         """A planned trial that has no folder yet: no attempt, no request."""
         waits_for = self.waits_for(planned) or self.canaries.blocks(planned, self._canaries)
-        scoring = derive([], published=False, held=held, blocked="its training")
-        return TrialStatus(
-            planned, derive([], published=False, held=held, blocked=waits_for), dict.fromkeys(self._keys[planned.id], scoring)
-        )
+        return TrialStatus(planned, _nothing(held, waits_for), dict.fromkeys(self._keys[planned.id], _nothing(held, "its training")))
 
     def _by_benchmark(self, trial: TrialStatus) -> dict[str, UnitStatus]:
         entries = zip(trial.planned.evaluate, self._keys[trial.planned.id], strict=True)

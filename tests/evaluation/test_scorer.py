@@ -121,7 +121,7 @@ def test_a_reward_that_is_not_finite_fails_with_its_cause(twin, tmp_path):
         if name.startswith("head."):
             state[name] = torch.full_like(state[name], float("nan"))
     save_file(state, str(broken / "model.safetensors"))
-    with pytest.raises(TrialFailed, match="not finite") as error:
+    with pytest.raises(TrialFailed, match="a score is nan") as error:
         score_trial(broken, config, {"name": "generated_images"})
     assert error.value.cause == "nan_loss"
 

@@ -138,7 +138,10 @@ def test_use_of_a_workspace_by_user_account_and_sweep(
     assert admin.of_workspaces([place], slurm.now + 3600, slurm.now)[0].jobs == 0, "before --since"
 
 
-def test_waste_is_told_by_cause_and_plain_admin_shows_it(place: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waste_is_told_by_cause_and_plain_admin_shows_it(
+    place: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     revision = registered(place, plan_of(2, Shape(gpus=2)))
     now = time.time()
     folder = place.jobs / "rs-study-0001"

@@ -4,8 +4,8 @@ Operations of one token, for each weight that it passes through (Kaplan et al., 
 attention scores left out): 2 forward; 2 backward for the gradients of what lies before, where something trained lies there or
 here; 2 for the gradients of the weights themselves, if they are trained. Activation checkpointing goes forward twice.
 
-Bytes of a checkpoint: fp32 weights of what is trained and AdamW's two moments, so 12 for each trained parameter; a model that is divided
-(DeepSpeed) adds a master copy, 16. Frozen weights are in neither, nor in a result.
+Bytes of a checkpoint: fp32 weights of what is trained and AdamW's two moments, so 12 for each trained parameter; DeepSpeed's stages 0 to 2
+write a master copy beside the weights, 16. Frozen weights are in neither, nor in a result.
 """
 
 from __future__ import annotations
@@ -81,6 +81,6 @@ def disk(config: TrialConfig, shape: Shape) -> Disk | None:
     if size is None:
         return None
     trained = trained_of(config, size)
-    each = 12 if choose(config, shape).stage is None else 16
+    each = 12 if choose(config, shape).stage in (None, 3) else 16
     best = 4 if config.train.select == "best" else 0
     return Disk((each + best) * trained, 4 * trained)

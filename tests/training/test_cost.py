@@ -57,7 +57,7 @@ def test_seconds_follow_from_operations_and_the_peak_of_the_gpus() -> None:
     assert gpu_seconds(config, Shape(), 1e9, 0) is None
 
 
-def test_a_checkpoint_has_the_moments_and_a_divided_one_a_master_copy() -> None:
+def test_a_checkpoint_has_the_moments_and_one_of_zero_2_a_master_copy() -> None:
     trained = QWEN25_VL["qwen2.5-vl-7b"].trained(("vision",))
     alone, divided = disk(trial(), Shape(gpus=1, gpu_type="b200")), disk(trial(), Shape(gpus=8))
     assert alone is not None and divided is not None

@@ -25,6 +25,7 @@ trial:
   backbone: qwen2.5-vl-3b
   data: {sources: {generated_images: {}}}
   train: {epochs: 1}
+  execution: {threads: 1}
 cases:
   - {head.layers: 1}
   - {head.layers: 2}

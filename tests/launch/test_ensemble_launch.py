@@ -16,6 +16,7 @@ trial:
   backbone: qwen2.5-vl-3b
   data: {{sources: {{generated_images: {{}}}}}}
   train: {{epochs: 1}}
+  execution: {{threads: 1}}
   rehearsal: {{steps: 2, pairs: 24, items: 8}}
 grid: {{head.layers: {layers}}}
 validation: {{items: 8}}

@@ -16,6 +16,7 @@ trial:
   backbone: qwen2.5-vl-3b
   data: {sources: {generated_images: {}}}
   train: {epochs: 1}
+  execution: {threads: 1}
   rehearsal: {steps: 2, pairs: 24, items: 8}
 needs:
   critiques: {trial: {task: annotate, paradigm: {name: critic, max_new_tokens: 4}, annotate: {tries: 1}}}

@@ -16,6 +16,7 @@ trial:
   backbone: qwen2.5-vl-3b
   data: {sources: {generated_images: {}}}
   train: {epochs: 1}
+  execution: {threads: 1}
 objective: {metric: validation/loss, mode: min}
 search:
   sampler: tpe

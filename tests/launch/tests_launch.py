@@ -20,6 +20,7 @@ trial:
   backbone: qwen2.5-vl-3b
   data: {sources: {generated_images: {}}}
   train: {epochs: 1}
+  execution: {threads: 1}
 grid:
   head.layers: [1, 2]
 checkpoint: {every: 4steps}

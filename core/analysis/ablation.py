@@ -202,6 +202,11 @@ def _importance(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple[
     means = [_mean(row, metric) for row in rows]
     if len(rows) < FEWEST or min(means) == max(means):
         return (), ""
+    choices = {axis: tuple(dict.fromkeys(_key(row, axis) for row in rows)) for axis in axes}
+    small = len(rows) <= LARGE and sum(map(len, choices.values())) <= MANY_VALUES
+    method = "fANOVA" if small else "PED-ANOVA"
+    if len(axes) == 1:  # what there is to explain, it explains: no method says anything else
+        return ((axes[0], 1.0),), method
     import optuna
     from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
@@ -209,17 +214,14 @@ def _importance(metric: str, rows: Sequence[Row], axes: Sequence[str]) -> tuple[
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(direction="minimize" if direction(metric) == "min" else "maximize")
-        choices = {axis: tuple(dict.fromkeys(_key(row, axis) for row in rows)) for axis in axes}
         distributions: dict[str, Any] = {axis: optuna.distributions.CategoricalDistribution(found) for axis, found in choices.items()}
         for row, mean in zip(rows, means, strict=True):
             parameters = {axis: _key(row, axis) for axis in axes}
             study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=mean))
-        small = len(rows) <= LARGE and sum(map(len, choices.values())) <= MANY_VALUES
         evaluator: BaseImportanceEvaluator = FanovaImportanceEvaluator(seed=0) if small else PedAnovaImportanceEvaluator()
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(level)
-    method = "fANOVA" if small else "PED-ANOVA"
     return tuple((axis, float(share)) for axis, share in sorted(found.items(), key=lambda item: -item[1])), method
 
 

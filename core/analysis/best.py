@@ -24,6 +24,9 @@ from core.evaluation.credits import Credits
 Cells = Mapping[str, Sequence[TrialOutcome]]
 """The replicates of each row, by its name."""
 
+BySeed = Mapping[int, tuple[str, float]]
+"""{seed: (trial, value)} of the replicates that have a metric."""
+
 
 def over_examples(
     rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], progress: Progress | None = None
@@ -64,6 +67,7 @@ def over_examples(
 def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], rule: Rule | None = None) -> tuple[list[Row], dict[str, str]]:
     """Test the best cell of each column; returns the rows, and by metric why there was no test. ``rule``: what has added seeds."""
     books = Books(credits)
+    known: dict[str, Mapping[str, BySeed]] = {}
     leaders: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for metric, value in row.metrics.items():
@@ -74,34 +78,49 @@ def rate_best(rows: Sequence[Row], cells: Cells, credits: Sequence[Credits], rul
     for metric, indices in leaders.items():
         if len(indices) > 1:
             continue  # equal means: nobody is better
-        rivals = [row.name for index, row in enumerate(rows) if index != indices[0] and _has_mean(row, metric)]
+        rivals = (row.name for index, row in enumerate(rows) if index != indices[0] and _has_mean(row, metric))
         try:
-            tested[indices[0], metric] = beats_all(rows[indices[0]].name, rivals, metric, cells, books, rule)
+            tested[indices[0], metric] = beats_all(rows[indices[0]].name, rivals, metric, cells, books, rule, known)
         except TooFew as few:
             untested[metric] = f"Not tested on {metric}: {few}."
     changed = {(index, metric): replace(rows[index].metrics[metric], tested=test) for (index, metric), test in tested.items()}
     return with_values(rows, changed), untested
 
 
-def beats_all(leader: str, rivals: Iterable[str], metric: str, cells: Cells, books: Books, rule: Rule | None = None) -> Best:
+def beats_all(
+    leader: str,
+    rivals: Iterable[str],
+    metric: str,
+    cells: Cells,
+    books: Books,
+    rule: Rule | None = None,
+    known: dict[str, Mapping[str, BySeed]] | None = None,
+) -> Best:
     """The test against the rival that is hardest to tell from the leader.
+
+    ``known``: what :func:`all_by_seed` has found of each cell, for whoever asks about several metrics in a row.
 
     Raises:
         TooFew: a rival has no seed in common, or too little to know the error from.
     """
-    mine = by_seed(cells[leader], metric)
+    known = {} if known is None else known
+
+    def of(cell: str) -> BySeed:
+        if cell not in known:
+            known[cell] = all_by_seed(cells[cell])
+        return known[cell].get(metric, {})
+
+    mine = of(leader)
     worst: Best | None = None
     for rival in rivals:
-        found = evidence(mine, by_seed(cells[rival], metric), metric, books, rule)
+        found = evidence(mine, of(rival), metric, books, rule)
         if worst is None or found.p > worst.p:
             worst = Best(found.test, found.p, rival)
     assert worst is not None
     return worst
 
 
-def evidence(
-    mine: Mapping[int, tuple[str, float]], other: Mapping[int, tuple[str, float]], metric: str, books: Books, rule: Rule | None = None
-) -> Evidence:
+def evidence(mine: BySeed, other: BySeed, metric: str, books: Books, rule: Rule | None = None) -> Evidence:
     """The test of two cells on their common seeds; its p value counts what a ``rule`` that has added seeds has seen.
 
     Raises:
@@ -114,7 +133,7 @@ def evidence(
     n = len(seeds)
     difference = None if both is None else both.of(both.values[:n] - both.values[n:])
     found = decisive_test(difference, [mine[seed][1] - other[seed][1] for seed in seeds])
-    return found if n == 1 else replace(found, p=overall(rule, found.p))
+    return found if n == 1 or rule is None else replace(found, p=overall(rule, found.p))
 
 
 def by_seed(trials: Sequence[TrialOutcome], metric: str) -> dict[int, tuple[str, float]]:
@@ -122,11 +141,26 @@ def by_seed(trials: Sequence[TrialOutcome], metric: str) -> dict[int, tuple[str,
     benchmark, _, short = metric.partition("/")
     found = {}
     for trial in trials:
-        value = next(
-            (s.metrics[short] for s in trial.scorings if s.benchmark == benchmark and short in s.metrics), trial.metrics.get(metric)
-        )
-        if value is not None and np.isfinite(value):
+        value = trial.metrics.get(metric)
+        for scoring in trial.scorings:
+            if scoring.benchmark == benchmark and short in scoring.metrics:
+                value = scoring.metrics[short]
+                break
+        if value is not None and math.isfinite(value):
             found[trial.seed] = (trial.id, float(value))
+    return found
+
+
+def all_by_seed(trials: Sequence[TrialOutcome]) -> Mapping[str, BySeed]:
+    """:func:`by_seed` of every metric that they have, in one pass."""
+    found: dict[str, dict[int, tuple[str, float]]] = {}
+    for trial in trials:
+        named = dict(trial.metrics)
+        for scoring in reversed(trial.scorings):
+            named |= {f"{scoring.benchmark}/{short}": value for short, value in scoring.metrics.items()}
+        for metric, value in named.items():
+            if value is not None and math.isfinite(value):
+                found.setdefault(metric, {})[trial.seed] = (trial.id, float(value))
     return found
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import stdev
 
 from core.analysis.ablation import ablate
 from core.analysis.best import over_examples, rate_best
 from core.analysis.claims import judge
 from core.analysis.ensembles import EnsembleOutcome, finished, rate, with_disagreement
 from core.analysis.gates import Gate, mark
-from core.analysis.intervals import CONFIDENCE, Interval, Progress, t_interval
+from core.analysis.intervals import CONFIDENCE, Interval, Progress, mean_and_spread, student
 from core.analysis.outcomes import BaselineOutcome, ReportedRow, ReportedValue, ScoringOutcome, TrialOutcome
 from core.analysis.report import OWN, Report, Row, Value, adjust, direction, is_percent, with_values
 from core.analysis.sanity import inspect
@@ -188,23 +187,25 @@ def _value(
     """
     if not entries:
         return Value()
-    numbers = tuple(number for number, _, _ in entries)
+    if len(entries) == 1:
+        number, url, scoring = entries[0]
+        if scoring is None:
+            return Value(float(number), (number,), (url,))
+        partial = (scoring.n, scoring.skipped) if scoring.skipped else None
+        return Value(float(number), (number,), (url,), revision=scoring.revision, partial=partial)
+    numbers = tuple([number for number, _, _ in entries])
+    urls = tuple([url for _, url, _ in entries])
     scorings = [scoring for _, _, scoring in entries if scoring is not None]
     data = {(scoring.revision, scoring.n, scoring.skipped) for scoring in scorings}
-    first = scorings[0] if scorings else None
+    revision = " and ".join(sorted({revision for revision, _, _ in data})) if data else None
     partial = next(((scoring.n, scoring.skipped) for scoring in scorings if scoring.skipped), None)
-    several = len(data) <= 1 and len(numbers) > 1
-    differ = several and min(numbers) < max(numbers)
-    return Value(
-        mean=math.fsum(numbers) / len(numbers) if len(data) <= 1 else None,
-        spread=stdev(numbers) if several else None,
-        ci=_cut(t_interval(numbers, confidence), numbers, most) if differ else None,
-        ci_over="seeds" if differ else None,
-        values=numbers,
-        urls=tuple(url for _, url, _ in entries),
-        revision=" and ".join(sorted({scoring.revision for scoring in scorings})) if first else None,
-        partial=partial,
-    )
+    if len(data) > 1:
+        return Value(values=numbers, urls=urls, revision=revision, partial=partial)
+    mean, spread = mean_and_spread(numbers)
+    if min(numbers) == max(numbers):
+        return Value(mean, numbers, urls, spread=spread, revision=revision, partial=partial)
+    ci = _cut(student(mean, spread, len(numbers), confidence), numbers, most)
+    return Value(mean, numbers, urls, spread=spread, ci=ci, ci_over="seeds", revision=revision, partial=partial)
 
 
 def _most(metric: str) -> float | None:
@@ -292,19 +293,26 @@ def _ordered_metrics(
 
 def _mark_best(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[list[Row], list[str]]:
     """Mark the best cells of each column, ties included; a column over different data has no best."""
+    means: dict[str, list[float]] = {metric: [] for metric in metrics}
+    places: dict[str, list[int]] = {metric: [] for metric in metrics}
+    data: dict[str, set[object]] = {metric: set() for metric in metrics}
+    for index, row in enumerate(rows):
+        for metric, value in row.metrics.items():
+            if value.mean is not None:
+                means[metric].append(value.mean)
+                places[metric].append(index)
+                data[metric].add((value.revision, value.partial))
     best: set[tuple[int, str]] = set()
     mixed: dict[str, None] = {}
-    for metric in metrics:
-        values = {index: row.metrics[metric] for index, row in enumerate(rows) if metric in row.metrics}
-        means = {index: value.mean for index, value in values.items() if value.mean is not None}
+    for metric, found in means.items():
         way = direction(metric)
-        if way is None or len(means) < 2:
+        if way is None or len(found) < 2:
             continue
-        if len({(values[index].revision, values[index].partial) for index in means}) > 1:
+        if len(data[metric]) > 1:
             mixed[metric.split("/", 1)[0]] = None
             continue
-        top = max(means.values()) if way == "max" else min(means.values())
-        best |= {(index, metric) for index, mean in means.items() if math.isclose(mean, top, rel_tol=1e-12)}
+        top = max(found) if way == "max" else min(found)
+        best |= {(index, metric) for index, mean in zip(places[metric], found, strict=True) if math.isclose(mean, top, rel_tol=1e-12)}
     marked = with_values(rows, {(index, metric): replace(rows[index].metrics[metric], best=True) for index, metric in best})
     return marked, [f"No best cell is marked on {name}: its cells were scored on different data." for name in mixed]
 
@@ -326,14 +334,15 @@ def _notes(
         out["A rehearsal: tiny models on generated data. These numbers say nothing about the models named here."] = None
     for row in rows:
         for metric, value in row.metrics.items():
-            benchmark = metric.split("/", 1)[0]
             if value.partial is not None:
                 scored, skipped = value.partial
+                benchmark = metric.split("/", 1)[0]
                 out[f"Partial on {benchmark}: {scored} of {scored + skipped} examples, the media of {skipped} are absent."] = None
         out |= dict.fromkeys(_remarks(row))
-    revisions = {(metric.split("/", 1)[0], value.revision) for row in rows for metric, value in row.metrics.items() if value.revision}
-    if revisions:
-        out[f"Data: {', '.join(f'{benchmark} {revision}' for benchmark, revision in sorted(revisions))}."] = None
+    data = {(metric, value.revision) for row in rows for metric, value in row.metrics.items() if value.revision}
+    if data:
+        named = sorted({(metric.split("/", 1)[0], revision) for metric, revision in data})
+        out[f"Data: {', '.join(f'{benchmark} {revision}' for benchmark, revision in named)}."] = None
     out |= dict.fromkeys(notes)
     if objective is not None and is_percent(objective):
         out[f"Selected on the benchmark it reports: the objective is {objective}."] = None

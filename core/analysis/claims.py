@@ -58,6 +58,8 @@ def judge(
         credits: of their score tables; without them tests are over seeds alone.
         rule: what has added seeds, if a rule has.
     """
+    if not claims:
+        return []
     cells: dict[str, list[TrialOutcome]] = {}
     for trial in trials:
         cells.setdefault(cell_name(trial.cell), []).append(trial)

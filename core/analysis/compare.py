@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from core.analysis.best import by_seed
 from core.analysis.intervals import Interval, Sample, TooFew, bootstrap, t_interval
 from core.analysis.multiplicity import holm
 from core.analysis.outcomes import TrialOutcome
@@ -146,13 +147,7 @@ def adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def values_of(side: Side, metric: str) -> dict[int, float]:
     """The metric of each replicate that has it, by seed."""
-    found = {}
-    for trial in side.trials:
-        values = {f"{scoring.benchmark}/{name}": value for scoring in trial.scorings for name, value in scoring.metrics.items()}
-        value = {**trial.metrics, **values}.get(metric)
-        if value is not None and np.isfinite(value):
-            found[trial.seed] = float(value)
-    return found
+    return {seed: value for seed, (_, value) in by_seed(side.trials, metric).items()}
 
 
 def _compare(a: Side, b: Side, metric: str, credits: Sequence[Credits]) -> Comparison:

@@ -6,8 +6,10 @@ to be made of. An interval says which of the two it is over; only :func:`core.an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -162,17 +164,42 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
         TooFew: fewer than two values: one replicate says nothing about another; or all are the same.
         ValueError: a value is NaN or infinite.
     """
+    require_spread(values)
+    return student(*mean_and_spread(values), len(values), confidence)
+
+
+def require_spread(values: Sequence[float]) -> None:
+    """Refuse replicates that say nothing of their spread; raises as :func:`t_interval` does."""
     n = len(values)
     if n < 2:
         raise TooFew(f"n = {n}: an interval over seeds takes at least 2")
-    numbers = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(numbers).all():
+    if not all(map(math.isfinite, values)):
         raise ValueError("a replicate is NaN or infinite")
-    if numbers.min() == numbers.max():
+    if min(values) == max(values):
         raise TooFew(f"n = {n}: all seeds give exactly the same, so their spread is not known")
-    half = float(stdtrit(n - 1, 0.5 + confidence / 2)) * float(numbers.std(ddof=1)) / n**0.5
-    middle = float(numbers.mean())
-    return middle - half, middle + half
+
+
+def student(mean: float, spread: float, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """:func:`t_interval` of ``n`` replicates from their mean and standard deviation."""
+    half = _quantile(n - 1, confidence) * spread / n**0.5
+    return mean - half, mean + half
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (``n - 1``) of two finite values or more.
+
+    In plain floats with exact sums: replicates are a handful, a table has tens of thousands of such handfuls, and for each of them an array
+    costs many times the arithmetic.
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    return mean, math.sqrt(math.fsum([(value - mean) ** 2 for value in values]) / (n - 1))
+
+
+@lru_cache(maxsize=1024)
+def _quantile(dof: int, confidence: float) -> float:
+    """Student's t that an interval reaches to on either side, in standard errors."""
+    return float(stdtrit(dof, 0.5 + confidence / 2))
 
 
 def bootstrap(

@@ -18,7 +18,18 @@ from typing import Literal
 import numpy as np
 from scipy.special import bdtr, stdtr, stdtrit
 
-from core.analysis.intervals import CONFIDENCE, FEWEST_CLUSTERS, Floats, Interval, Sample, TooFew, require_clusters, t_interval
+from core.analysis.intervals import (
+    CONFIDENCE,
+    FEWEST_CLUSTERS,
+    Floats,
+    Interval,
+    Sample,
+    TooFew,
+    mean_and_spread,
+    require_clusters,
+    require_spread,
+    student,
+)
 
 Over = Literal["examples", "seeds", "seeds and examples"]
 """What varies in an interval or a test."""
@@ -119,9 +130,10 @@ def paired_t(differences: Sequence[float]) -> tuple[Interval, Evidence]:
     Raises:
         TooFew: fewer than two pairs, or no spread among them.
     """
-    ci = t_interval(differences)
-    values = np.asarray(differences, dtype=np.float64)
-    return ci, Evidence("paired t over seeds", _p_of(float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5, len(values) - 1))
+    n = len(differences)
+    require_spread(differences)
+    mean, spread = mean_and_spread(differences)
+    return student(mean, spread, n), Evidence("paired t over seeds", _p_of(mean, spread / n**0.5, n - 1))
 
 
 def crossed(difference: Sample, confidence: float = CONFIDENCE) -> Crossed:

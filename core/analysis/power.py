@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import gammaincinv, gammaln, ndtr, stdtrit
 
 from core.analysis.intervals import CONFIDENCE, TooFew
@@ -70,6 +69,8 @@ def minimum_detectable(se: float, dof: float, wanted: float = POWER, confidence:
     if se == 0:
         return 0.0
     critical = float(stdtrit(dof, 0.5 + confidence / 2))
+    from scipy.optimize import brentq  # its import takes as long as a table of thousands of trials, which needs none of it
+
     return se * float(brentq(lambda shift: power(shift, 1.0, dof, confidence) - wanted, 0.0, 20.0 + 4 * critical))
 
 

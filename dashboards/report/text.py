@@ -2,17 +2,21 @@
 
 The table is laid out here and not by a table library because a benchmark's name stands above all of its metrics. Where the
 columns do not fit side by side, they continue in a second block under the same rows; nothing is dropped.
+
+A line is a list of pieces, each a text with its style: a table has thousands of cells, and rich's own texts cost more than all the rest of
+it. They are made only where colours are written.
 """
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.control import strip_control_codes
 from rich.style import Style
 from rich.text import Text
 
@@ -30,8 +34,12 @@ BEST = Style(bold=True, color="green")
 QUIET = Style(dim=True)
 WARNING = Style(color="yellow")
 HEAD = Style(bold=True)
+NONE = Style()
 SILENT_FLAGS = ("reused", "partial")
 """Flags that the reader of a table need not act on, or that a note explains."""
+
+Piece = tuple[str, Style]
+Line = list[Piece]
 
 
 @dataclass(frozen=True)
@@ -72,31 +80,35 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
     """
     labels = _labels(report, width)
     columns = [_column(report, metric) for metric in report.columns]
-    lines = [Text(title(report), HEAD)]
+    lines = [[(title(report), HEAD)]]
     if report.rehearsal:
-        lines[0].append(GAP).append(" REHEARSAL ", Style(reverse=True, bold=True))
-    lines.append(Text())
+        lines[0] += [(GAP, NONE), (" REHEARSAL ", Style(reverse=True, bold=True))]
+    lines.append([])
     for number, block in enumerate(_blocks(columns, width - labels.width)):
         if number:
-            lines.append(Text())
+            lines.append([])
         lines += _block(report, labels, block, width, reasons=number == 0)
-    lines.append(Text())
+    lines.append([])
     for note in (legend(report), *report.notes):
-        lines += [Text(line, QUIET) for line in textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False)]
+        lines += _lines(textwrap.wrap(note, width, break_long_words=False, break_on_hyphens=False), QUIET)
     for section in sections(report):
-        lines += [Text(), Text(_plain(section.title), HEAD), *(Text(_plain(line)) for line in text_lines(section, width))]
-        lines += [Text(line, QUIET) for line in textwrap.wrap(_plain(section.note), width)]
+        lines += [[], [(_plain(section.title), HEAD)], *_lines(map(_plain, text_lines(section, width)))]
+        lines += _lines(textwrap.wrap(_plain(section.note), width), QUIET)
     if report.sanity:
-        lines += [Text(), Text("Sanity", HEAD), *(Text(_plain(line)) for line in sanity_lines(report.sanity, width))]
-        lines += [Text(line, QUIET) for line in textwrap.wrap(sanity_legend(report.sanity), width)]
+        lines += [[], [("Sanity", HEAD)], *_lines(map(_plain, sanity_lines(report.sanity, width)))]
+        lines += _lines(textwrap.wrap(sanity_legend(report.sanity), width), QUIET)
     if report.claims:
-        lines += [Text(), *map(Text, claim_lines(report.claims, width)), Text(claims_legend(len(report.claims)), QUIET)]
+        lines += [[], *_lines(claim_lines(report.claims, width)), [(claims_legend(len(report.claims)), QUIET)]]
     return _written(lines, width, colour)
 
 
-def _written(lines: Sequence[Text], width: int, colour: bool) -> str:
+def _lines(texts: Iterable[str], style: Style = NONE) -> list[Line]:
+    return [[(text, style)] for text in texts]
+
+
+def _written(lines: Sequence[Line], width: int, colour: bool) -> str:
     if not colour:
-        return "".join(line.plain.rstrip() + "\n" for line in lines)
+        return "".join([strip_control_codes("".join([text for text, _ in line])).rstrip() + "\n" for line in lines])
     out = io.StringIO()
     console = Console(
         file=out,
@@ -109,8 +121,9 @@ def _written(lines: Sequence[Text], width: int, colour: bool) -> str:
         markup=False,
     )
     for line in lines:
-        line.rstrip()
-        console.print(line, soft_wrap=True)
+        text = Text.assemble(*line)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
     return out.getvalue()
 
 
@@ -141,7 +154,7 @@ def _labels(report: Report, width: int) -> _Labels:
 
 def _plain(text: str) -> str:
     """One line without control characters: a label must not move the cursor."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
 
 
 def _column(report: Report, metric: str) -> _Column:
@@ -192,92 +205,94 @@ def _spans(columns: Sequence[_Column]) -> list[list[_Column]]:
     return spans
 
 
-def _block(report: Report, labels: _Labels, columns: Sequence[_Column], width: int, *, reasons: bool) -> list[Text]:
+def _block(report: Report, labels: _Labels, columns: Sequence[_Column], width: int, *, reasons: bool) -> list[Line]:
     lines = _header(labels, columns)
     rule = min(width, labels.width + _total(columns))
-    lines.append(Text("─" * rule, QUIET))
+    lines.append([("─" * rule, QUIET)])
+    spans = [(span, " " * (_total(span) - sum(column.width + len(GAP) for column in span))) for span in _spans(columns)]
     previous = None
     for row, label in zip(report.rows, labels.rows, strict=True):
         if not reasons and row.kind != "cell" and not any(column.metric in row.metrics for column in columns):
             continue
         if previous is not None and row.kind != previous:
-            lines.append(Text("┄" * rule, QUIET))
+            lines.append([("┄" * rule, QUIET)])
         previous = row.kind
-        lines.append(_line(row, label, labels, columns))
+        line = [(_label(row, label, labels), NONE)]
+        for span, rest in spans:
+            for column in span:
+                line.append((GAP, NONE))
+                line += _value(row, column)
+            line.append((rest, NONE))
+        lines.append(line)
         if reasons:
             lines += _reasons(row, width)
     return lines
 
 
-def _header(labels: _Labels, columns: Sequence[_Column]) -> list[Text]:
+def _header(labels: _Labels, columns: Sequence[_Column]) -> list[Line]:
     """Benchmarks above their metrics; the names of the axes on the last line."""
     left = " " * labels.width
-    first = Text(left)
+    first: Line = [(left, NONE)]
     height = max((len(column.heads) for column in columns), default=1)
-    below = [Text(left) for _ in range(height - 1)]
-    below.append(Text(GAP.join(_fit(head, size) for head, size in zip(labels.heads, labels.widths, strict=True)), HEAD))
+    below: list[Line] = [[(left, NONE)] for _ in range(height - 1)]
+    below.append([(GAP.join(_fit(head, size) for head, size in zip(labels.heads, labels.widths, strict=True)), HEAD)])
     for span in _spans(columns):
         room = _total(span) - len(GAP)
-        first.append(GAP).append(_fit(span[0].benchmark, room), HEAD)
+        first += [(GAP, NONE), (_fit(span[0].benchmark, room), HEAD)]
         for index, column in enumerate(span):
             heads = ("",) * (height - len(column.heads)) + column.heads
             size = column.width if index < len(span) - 1 else room - sum(other.width + len(GAP) for other in span[:-1])
             for line, head in zip(below, heads, strict=True):
-                line.append(GAP).append(_fit(head, size))
+                line += [(GAP, NONE), (_fit(head, size), NONE)]
     return [first, *below] if columns else below
 
 
-def _line(row: Row, label: Sequence[str], labels: _Labels, columns: Sequence[_Column]) -> Text:
-    if row.cell is None:
-        last = len(label) > 1 and row.replicated and labels.heads[-1] == "n"
-        room = labels.width - (labels.widths[-1] + len(GAP) if last else 0)
-        line = Text(_fit(label[0], room) + (GAP + _fit(label[-1], labels.widths[-1]) if last else ""))
+def _label(row: Row, label: Sequence[str], labels: _Labels) -> str:
+    if row.cell is not None:
+        return GAP.join([_fit(text, size) for text, size in zip(label, labels.widths, strict=True)])
+    last = len(label) > 1 and row.replicated and labels.heads[-1] == "n"
+    room = labels.width - (labels.widths[-1] + len(GAP) if last else 0)
+    return _fit(label[0], room) + (GAP + _fit(label[-1], labels.widths[-1]) if last else "")
+
+
+def _value(row: Row, column: _Column) -> Line:
+    """``76.5* ±1.2 (76.5) +0.0`` in the widths of the column."""
+    value = row.metrics.get(column.metric, Value())
+    if value.mean is not None:
+        number = f"{value.mean:.{column.digits}f}"
+        link = next(filter(None, value.urls), None)
+        style = BEST if value.best else NONE
+        line = [
+            (" " * (column.value - 1 - len(number)), NONE),
+            (number, style if link is None else style + Style(link=link)),
+            (mark(value) or " ", BEST),
+        ]
     else:
-        line = Text(GAP.join(_fit(text, size) for text, size in zip(label, labels.widths, strict=True)))
-    for span in _spans(columns):
-        used = 0
-        for column in span:
-            line.append(GAP)
-            line.append_text(_value(row, column))
-            used += column.width + len(GAP)
-        line.append(" " * (_total(span) - used))
+        line = [((NOTHING if row.replicated else "").rjust(column.value - 1) + " ", QUIET)]
+    if column.interval:
+        line.append((" " + half_width(value, column.digits).rjust(column.interval), QUIET))
+    if column.reported:
+        printed = f"({value.reported:.{column.digits}f})" if value.reported is not None else ""
+        line.append((" " + printed.rjust(column.reported), QUIET))
+    if column.difference:
+        printed = difference(value, column.digits) if value.difference is not None else ""
+        line.append((" " + printed.rjust(column.difference), NONE))
+    line.append((" " * (column.width - sum([len(text) for text, _ in line])), NONE))
     return line
 
 
-def _value(row: Row, column: _Column) -> Text:
-    """``76.5* ±1.2 (76.5) +0.0`` in the widths of the column."""
-    value = row.metrics.get(column.metric, Value())
-    text = Text()
-    if value.mean is not None:
-        number = f"{value.mean:.{column.digits}f}"
-        text.append(" " * (column.value - 1 - len(number)))
-        text.append(number, (BEST if value.best else Style()) + Style(link=next((url for url in value.urls if url), None)))
-        text.append(mark(value) or " ", BEST)
-    else:
-        text.append((NOTHING if row.replicated else "").rjust(column.value - 1) + " ", QUIET)
-    if column.interval:
-        text.append(" ").append(half_width(value, column.digits).rjust(column.interval), QUIET)
-    if column.reported:
-        printed = f"({value.reported:.{column.digits}f})" if value.reported is not None else ""
-        text.append(" ").append(printed.rjust(column.reported), QUIET)
-    if column.difference:
-        printed = difference(value, column.digits) if value.difference is not None else ""
-        text.append(" ").append(printed.rjust(column.difference))
-    text.append(" " * (column.width - text.cell_len))
-    return text
-
-
-def _reasons(row: Row, width: int) -> list[Text]:
+def _reasons(row: Row, width: int) -> list[Line]:
     """Why values of a row are missing, and flags that need attention, on lines of their own below the row."""
     flags = [flag for flag in row.flags if flag not in SILENT_FLAGS]
     said = [*row.missing, *([", ".join(flags)] if flags else [])]
     lines = []
     for reason in said:
         wrapped = textwrap.wrap(_plain(reason), max(20, width - 4), break_on_hyphens=False)
-        lines += [Text(("  └ " if index == 0 else "    ") + part, WARNING) for index, part in enumerate(wrapped)]
+        lines += [[(("  └ " if index == 0 else "    ") + part, WARNING)] for index, part in enumerate(wrapped)]
     return lines
 
 
 def _fit(text: str, size: int) -> str:
     """Exactly ``size`` cells wide; what is longer ends in an ellipsis."""
-    return text + " " * (size - cell_len(text)) if cell_len(text) <= size else set_cell_size(text, max(0, size - 1)) + "…"
+    room = size - cell_len(text)
+    return text + " " * room if room >= 0 else set_cell_size(text, max(0, size - 1)) + "…"

@@ -83,7 +83,8 @@ def _main(
 def main() -> None:
     """Run the command and leave with its exit code."""
     debug = "--debug" in sys.argv[1:]
-    if _command(sys.argv[1:]) in LOOKS:
+    command = _command(sys.argv[1:])
+    if command in LOOKS or (command == "report" and "--quick" in sys.argv[1:]):
         gc.disable()  # a plan of ten thousand trials is a million objects and no cycle, and the process ends at once
     try:
         code = _build(sys.argv[1:])(standalone_mode=False)

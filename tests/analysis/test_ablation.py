@@ -106,3 +106,8 @@ def test_a_study_without_cells_or_axes_has_nothing_and_its_json_is_sound():
     assert ablated([trial({}, 0.5)]).base is None
     json.dumps(to_json(ablated(cross(lambda a, b: a + b))), allow_nan=False)
     assert to_json(build_report("s", [], rehearsal=False).ablation) is None
+
+
+def test_a_single_axis_has_all_of_the_importance():
+    found = ablated([trial({"a": n}, 0.5 + n * n / 100) for n in range(6)])
+    assert found.importance == (("a", 1.0),)

@@ -14,6 +14,7 @@ from core.analysis import (
     choose,
     to_json,
 )
+from core.analysis.best import all_by_seed, by_seed
 from core.errors import UsageError
 
 VL = "vl_rewardbench/overall"
@@ -236,3 +237,13 @@ def test_a_summary_becomes_an_outcome():
     summary = {"benchmark": "b", "revision": "r", "n": 4, "partial": {"scored": 4, "skipped": 2}, "metrics": {"acc": 50.0}}
     assert ScoringOutcome.from_summary(summary) == ScoringOutcome("b", "r", 4, 2, {"acc": 50.0})
     assert ScoringOutcome.from_summary({**summary, "partial": None}).skipped == 0
+
+
+def test_the_replicates_of_all_metrics_are_those_of_each_metric_asked_for_alone():
+    more = {"metrics": {"validation/accuracy": 0.7, "validation/loss": float("nan"), "train/loss": None}}
+    trials = [trial(1, 70.0, seed=0, **more), trial(1, None, seed=2), trial(1, 72.0, seed=1)]
+    found = all_by_seed(trials)
+    assert found.keys() == {VL, "validation/accuracy"}
+    assert all(found[metric] == by_seed(trials, metric) for metric in found)
+    assert not by_seed(trials, "validation/loss")
+    assert found[VL] == {0: ("1-0", 70.0), 1: ("1-1", 72.0)}

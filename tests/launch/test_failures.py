@@ -114,7 +114,7 @@ def running(study: Study) -> list[str]:
 
 def test_a_paused_trial_saves_and_waits_and_the_others_go_on(study: Study) -> None:
     study.write(DEFINITION.replace("evaluate: [generated_images]\n", ""))
-    words = (*short("rehearsal.steps=80"), "rehearsal.steps=80", "--workers", "1")
+    words = (*short("rehearsal.steps=120"), "rehearsal.steps=120", "--workers", "1")
     launch = study.start("launch", "small.yaml", "--rehearse", *words)
     (first,) = wait_for(lambda: running(study))
     assert study.json("pause", first)["paused"] == [first]

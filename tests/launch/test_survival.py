@@ -122,7 +122,7 @@ def test_a_killed_worker_is_replaced_by_the_watching_launch(study: Study, undist
 
 
 def test_ctrl_c_detaches_and_the_workers_go_on_and_cancel_stops_them(study: Study) -> None:
-    words = (*short("rehearsal.steps=400"), "rehearsal.steps=400", "head.layers=1", "--workers", "1")
+    words = (*short("rehearsal.steps=4000"), "rehearsal.steps=4000", "head.layers=1", "--workers", "1")
     launch = study.start("launch", "small.yaml", "--rehearse", *words, start_new_session=True)
     wait_for(lambda: any(line["kind"] == "metrics" for line in journal_lines(study)))
     os.killpg(launch.pid, signal.SIGINT)  # what a terminal sends

@@ -27,7 +27,8 @@ def lines(study: ClusterStudy, kind: str) -> list[dict[str, Any]]:
 
 
 def queue(cluster: Cluster) -> str:
-    return cluster.run("squeue", "--noheader", "--me", "--states=PENDING,RUNNING,COMPLETING").strip()
+    """Jobs that have not ended; one that SLURM is just warning is SIGNALING, and no longer listed as RUNNING."""
+    return cluster.run("squeue", "--noheader", "--me", "--states=PENDING,RUNNING,COMPLETING,SIGNALING").strip()
 
 
 def goes_on(study: ClusterStudy, after: int) -> bool:

@@ -31,7 +31,6 @@ trial:
   loss: {slow: {seconds: 0}}
   train: {epochs: 1}
   execution: {threads: 1}
-  execution: {threads: 1}
 grid:
   head.layers: [1, 2]
 checkpoint: {every: 4steps}

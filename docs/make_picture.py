@@ -3,9 +3,9 @@
     python docs/make_picture.py                        # rehearses in a folder of its own (minutes), then draws
     python docs/make_picture.py --workspace RUNS       # draws the rehearsal that lies there
 
-The text is what ``sweep report head_ablation`` prints in a terminal of 120 columns. Links to runs are left out, and so are the
-addresses of web fonts: the picture names no machine and asks nothing of one. Each run of words gets a place of its own, because
-some viewers drop blanks at the beginning of a text.
+The text is the table that ``sweep report head_ablation`` prints first in a terminal of 120 columns. Links to runs are left out, and
+so are the addresses of web fonts: the picture names no machine and asks nothing of one. Each run of words gets a place of its own,
+because some viewers drop blanks at the beginning of a text.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ def read(workspace: Path) -> Report:
     return gather(place, resolve(place, f"{DEFINITION}-rehearsal"))
 
 
-def without_links(report: Report) -> Report:
-    """The report without the addresses of its runs."""
+def table_of(report: Report) -> Report:
+    """The report's table alone, without the addresses of its runs."""
     rows = [replace(row, metrics={name: replace(value, urls=()) for name, value in row.metrics.items()}) for row in report.rows]
-    return replace(report, rows=tuple(rows))
+    return replace(report, rows=tuple(rows), ablation=None, sanity=(), claims=())
 
 
 def draw(report: Report) -> str:
     """The report's table as SVG."""
     from dashboards.report.text import render_text
 
-    text = Text.from_ansi(render_text(without_links(report), width=WIDTH, colour=True).rstrip("\n"))
+    text = Text.from_ansi(render_text(table_of(report), width=WIDTH, colour=True).rstrip("\n"))
     console = Console(record=True, width=WIDTH, file=StringIO())
     console.print(Text(f"$ sweep report {DEFINITION}\n", style="dim"), text, sep="\n", soft_wrap=True)
     return TEXT.sub(_placed, FONTS.sub("", console.export_svg(title=DEFINITION, unique_id=DEFINITION)))

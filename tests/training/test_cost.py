@@ -52,8 +52,9 @@ def test_a_token_costs_six_operations_a_weight_where_all_is_trained_and_less_whe
 
 def test_seconds_follow_from_operations_and_the_peak_of_the_gpus() -> None:
     config, shape = trial(), Shape(gpus=8, gpu_type="h100")
-    text, _ = operations(config, QWEN25_VL["qwen2.5-vl-7b"])
+    text, image = operations(config, QWEN25_VL["qwen2.5-vl-7b"])
     assert gpu_seconds(config, shape, 1e9, 0) == pytest.approx(1e9 * text / (989e12 * UTILISATION))
+    assert gpu_seconds(config, shape, 1e9, 1e8) == pytest.approx((1e9 * text + 1e8 * image) / (989e12 * UTILISATION))
     assert gpu_seconds(config, Shape(), 1e9, 0) is None
 
 

@@ -31,6 +31,7 @@ def main(trials: int, running: int, seconds: float) -> None:
     """Measure and print."""
     from core.workspace.claim import claim
     from core.workspace.journal import JournalWriter
+    from core.workspace.layout import write_config
     from sweeps.launching import prepare
     from sweeps.planning import read
 
@@ -50,6 +51,7 @@ def main(trials: int, running: int, seconds: float) -> None:
         for number, planned in enumerate(registered.revision.plan()):
             if number < running:
                 attempt = claim(place.trial(planned.id), 1, f"sleeper-{number}", {})
+                write_config(place.trial(planned.id), dict(planned.config))
                 assert attempt is not None
                 journals.append(JournalWriter(attempt.journal))
                 journals[-1].write("started", attempt=1, resumed=None)
@@ -65,7 +67,8 @@ def main(trials: int, running: int, seconds: float) -> None:
             sleep(journals, step, seconds)
             used = spent(watch.pid) - begun
             print(f"{trials} trials, {running} running: {begun:.1f} s of the processor to begin, then {used:.2f} s in {seconds:g} s")
-            print(f"{100 * used / seconds:.2f} % of a core, {memory(watch.pid):.0f} MB at the peak")
+            now, peak = memory(watch.pid, "VmRSS"), memory(watch.pid, "VmHWM")
+            print(f"{100 * used / seconds:.2f} % of a core, {now:.0f} MB, {peak:.0f} MB at the peak")
         finally:
             watch.kill()
             watch.wait()
@@ -88,10 +91,10 @@ def spent(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory(pid: int) -> float:
-    """The most memory that a process has held, MB."""
+def memory(pid: int, line: str) -> float:
+    """The memory that a process holds (``VmRSS``) or has held at most (``VmHWM``), MB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return next(int(found.split()[1]) for found in lines if found.startswith(line)) / 1024
 
 
 if __name__ == "__main__":

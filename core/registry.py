@@ -88,8 +88,9 @@ def _load() -> None:
         _begun = True
         for module in BUILTIN:
             importlib.import_module(module)
+        points = entry_points()  # once for all kinds: it reads the metadata of every installed distribution
         for kind in KINDS:
-            for point in entry_points(group=f"rewardsweep.{'losses' if kind == 'loss' else kind + 's'}"):
+            for point in points.select(group=f"rewardsweep.{'losses' if kind == 'loss' else kind + 's'}"):
                 point.load()
         _loaded = True
 

@@ -20,6 +20,7 @@ from urllib.request import urlopen
 
 from core.errors import EnvironmentFault, UsageError
 from core.workspace.layout import Workspace
+from dashboards.mlflow.making import make_store
 from dashboards.mlflow.place import own_store, store_of
 
 START_SECONDS = 120.0
@@ -49,8 +50,6 @@ def running(workspace: Workspace, port: int = 5000) -> Iterator[str]:
         return
     check_port(HOST, port, "--mlflow-port")
     own_store(store)
-    from dashboards.mlflow.library import make_store  # imports mlflow, which a server that is only named does not need
-
     make_store(store.uri)
     log = workspace.cache / "mlflow-ui.log"
     command = [

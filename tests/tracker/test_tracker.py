@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -42,18 +44,39 @@ def place(tmp_path: Path, empty_store: Path) -> Workspace:
     return workspace
 
 
-def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path) -> None:
+def test_a_process_killed_while_it_makes_the_store_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "mlflow.db"
     make = f"from dashboards.mlflow.library import open_client; open_client('sqlite:///{path}')"
-    maker = subprocess.Popen([sys.executable, "-c", make])
+    maker = subprocess.Popen([sys.executable, "-c", make], start_new_session=True)
     end = time.monotonic() + 60
-    while not any(part.stat().st_size > 0 for part in tmp_path.glob(".making-*/mlflow.db")):
+    while not any(part.stat().st_size > 0 for part in tmp_path.glob("cache/rewardsweep/mlflow/.making-*/*.db")):
         assert maker.poll() is None and time.monotonic() < end
         time.sleep(0.005)
-    maker.kill()
+    os.killpg(maker.pid, signal.SIGKILL)
     maker.wait()
-    assert not path.exists()
+    assert not path.exists() and not list(tmp_path.glob("cache/rewardsweep/mlflow/*.db"))
     assert [e.name for e in open_client(f"sqlite:///{path}").search_experiments()] == ["Default"]
+
+
+def test_a_store_is_made_where_the_user_has_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cache").write_text("a file, not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert [e.name for e in open_client(f"sqlite:///{tmp_path / 'mlflow.db'}").search_experiments()] == ["Default"]
+
+
+def test_sending_runs_loads_nothing_that_a_login_node_need_not_hold(place: Workspace) -> None:
+    send = """
+import sys, threading
+from dashboards.mlflow.library import NOT_NEEDED, Metric, open_client
+client = open_client(sys.argv[1])
+run = client.create_run("0")
+client.log_batch(run.info.run_id, metrics=[Metric("loss", 0.5, 1, 1)])
+assert client.search_runs(["0"])[0].data.metrics == {"loss": 0.5}
+assert not [name for name in NOT_NEEDED if name in sys.modules]
+import numpy, pandas  # and what asks for them afterwards has them
+"""
+    subprocess.run([sys.executable, "-c", send, f"sqlite:///{place.root / 'mlflow' / 'mlflow.db'}"], check=True, timeout=120)
 
 
 class Look:

@@ -26,7 +26,7 @@ from typing import Any
 from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
-from core.control.jobs import jobs_of
+from core.control.jobs import ENDS, jobs_of, last_of, names_of
 from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
@@ -34,7 +34,7 @@ from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from slurm import sbatch, sizes
-from slurm.polling import Reply, Run, is_slurm, run
+from slurm.polling import Reply, Run, SlurmScheduler, is_slurm, run
 from slurm.profile import Cluster, Profile
 from slurm.reservations import next_begin
 
@@ -54,7 +54,10 @@ RESERVED_WITHIN_SECONDS = 7 * 86400.0
 NEVER = 10**6
 """submitit's own count of time limits must never decide."""
 
-QUEUE_IS_FULL = re.compile(r"SubmitJob|MaxSubmit|SubmitLimit|job submit limit", re.IGNORECASE)
+QUEUE_IS_FULL = re.compile(r"SubmitJob|MaxSubmit|SubmitLimit", re.IGNORECASE)
+OTHER_LIMIT = re.compile(r"\b(QOS|Assoc)(Max|Min|Grp)\w+")
+SOME_LIMIT = re.compile(r"job submit limit", re.IGNORECASE)
+"""What sbatch says of every limit of accounting, after a line with the limit's own name."""
 NO_ANSWER = re.compile(r"unable to contact|connection re|timed out|communication|temporarily", re.IGNORECASE)
 FOREIGN = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "CUDA_VISIBLE_DEVICES", "SWEEP_JOB_")
 """Variables of a job from within which another one is submitted."""
@@ -132,6 +135,7 @@ class SlurmSubmitter:
         self._clock = clock
         self._wall = wall
         self._wait_until = float("-inf")
+        self._full = False
         self._withdrawn = float("-inf")
         self._profile = cluster.profile
         self._array_size: int | None = None
@@ -152,7 +156,14 @@ class SlurmSubmitter:
         return Room(max(1, sizes.slots(profile, shape)), sizes.allotted(profile, shape).gpus, sbatch.time_limit(profile, shape))
 
     def submit(
-        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+        self,
+        sweep: str,
+        revision: int,
+        shape: Shape,
+        count: int,
+        shown: Shown = NOTHING_YET,
+        grant: Grant | None = None,
+        after: int | None = None,
     ) -> list[str]:
         """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
 
@@ -161,7 +172,8 @@ class SlurmSubmitter:
         definition leaves the time to us (``resources.time: auto``), and a trial has shown how long it takes, they ask for what their
         trials need and no more: a short job is backfilled.
 
-        With ``grant`` none where too little time is left before the night ends or the nodes are reserved.
+        With ``grant`` none where too little time is left before the night ends or the nodes are reserved. None where the sweep has a worker
+        with a number above ``after``: another pass has acted on the same state.
 
         Raises:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
@@ -171,18 +183,23 @@ class SlurmSubmitter:
         self._profile = sized(self.cluster.profile, shown, shape)
         if self._clock() >= self._wait_until:
             self.trouble = None
-        count = min(count, self._room(), self.workers)
+        count = self._room(min(count, self.workers))
+        after = last_of(self.workspace, sweep) if after is None else after
         while count > 0 and self._clock() >= self._wait_until:
             now = self._wall()
             night = None if grant is None else self._night(shape, grant, now)
             if night is not None and night.cut(self._profile, shape) is None:
                 self.trouble = f"too little time is left for a worker before {night.grant.night} ends or the nodes are reserved"
                 break
-            done = self._array(sweep, revision, shape, min(count, self.array_size()), night)
+            # a queue that was full a moment ago is tried with one
+            size = 1 if self._full else min(count, self.array_size())
+            done = self._array(sweep, revision, shape, size, after, night)
             if done is None:
                 break
+            self._full = False
             keys += done
             count -= len(done)
+            after += len(done)
         return keys
 
     def withdraw(self, jobs: Sequence[Job]) -> None:
@@ -212,18 +229,26 @@ class SlurmSubmitter:
             self._array_size = min(found, self.cluster.profile.limits.array_size or found)
         return self._array_size
 
-    def _room(self) -> int:
-        """How many more workers of this workspace may be in the queue."""
+    def _room(self, count: int) -> int:
+        """How many of these may be queued beside those of the workspace that SLURM has, so that ``limits.submitted`` holds."""
         limit = self.cluster.profile.limits.submitted
         if limit is None:
-            return self.workers
-        folders = [self.workspace.jobs / name for name in os.listdir(self.workspace.jobs)]
-        return limit - sum(1 for f in folders if not ((f / "left.json").exists() or (f / "ended.json").exists()))
+            return count
+        names = [name for name in names_of(self.workspace) if not any((self.workspace.jobs / name / file).exists() for file in ENDS)]
+        if len(names) + count <= limit:
+            return count
+        # a worker that was killed left no word, and nobody may have asked for it since
+        open_jobs = [job for job in jobs_of(self.workspace, names=names) if is_slurm(job)]
+        answers = SlurmScheduler(ask=self._ask, clock=self._clock).poll(open_jobs)
+        room = limit - sum(1 for job in open_jobs if job.key in answers and answers[job.key].alive)
+        if room <= 0:
+            self.trouble = f"{limit - room} workers of this workspace wait or run, limits.submitted is {limit}"
+        return min(count, room)
 
-    def _array(self, sweep: str, revision: int, shape: Shape, count: int, night: _Night | None) -> list[str] | None:
+    def _array(self, sweep: str, revision: int, shape: Shape, count: int, after: int, night: _Night | None) -> list[str] | None:
         """One array of ``count`` tasks, of fewer where the queue is nearly full; ``None`` where none can be submitted now."""
         try:
-            folders = self._reserve(sweep, revision, shape, count, night)
+            folders = self._reserve(sweep, revision, shape, count, after, night)
             if not folders:
                 return None
             refusal = self._sbatch(shape, folders, night)
@@ -239,10 +264,11 @@ class SlurmSubmitter:
             return None
         for folder in folders:
             shutil.rmtree(folder)
-        if not QUEUE_IS_FULL.search(refusal):
+        if not _queue_is_full(refusal):
             raise EnvironmentFault("SLURM refuses the workers", found=refusal, next=f"sweep doctor --cluster {self.cluster.name}")
         if count > 1:
-            return self._array(sweep, revision, shape, count // 2, night)
+            return self._array(sweep, revision, shape, count // 2, after, night)
+        self._full = True
         self._pause(f"the queue is full: {refusal}")
         return None
 
@@ -250,13 +276,11 @@ class SlurmSubmitter:
         self.trouble = why
         self._wait_until = self._clock() + RETRY_SECONDS
 
-    def _reserve(self, sweep: str, revision: int, shape: Shape, count: int, night: _Night | None) -> list[Path]:
-        """Make the job folders; another submitter of the same sweep takes the next numbers, or leaves us none."""
-        number = max((int(job.key.rsplit("-", 1)[1]) for job in jobs_of(self.workspace, sweep)), default=0)
+    def _reserve(self, sweep: str, revision: int, shape: Shape, count: int, after: int, night: _Night | None) -> list[Path]:
+        """Make the job folders of the next numbers; who submits for the same state at the same time finds the first one taken."""
         folders: list[Path] = []
-        while len(folders) < count:
-            number += 1
-            folder = self.workspace.jobs / f"rs-{sweep}-{number:04d}"
+        while len(folders) < count and (folders or last_of(self.workspace, sweep) <= after):
+            folder = self.workspace.jobs / f"rs-{sweep}-{after + len(folders) + 1:04d}"
             try:
                 folder.mkdir(mode=0o700)
             except FileExistsError:
@@ -270,7 +294,7 @@ class SlurmSubmitter:
                 "v": 1, "sweep": sweep, "revision": revision, "entry": self.entry, "shape": asdict(shape), "gpus": [],
                 "slots": sizes.slots(profile, shape), "allotted": asdict(sizes.allotted(profile, shape)),
                 "threads": sizes.cpus(profile, shape), "workspace": str(self.workspace.root), "idle": self.idle,
-                "submitter": process.identity(), "created": round(time.time(), 3), "cluster": self.cluster.name,
+                "submitter": process.identity(), "created": round(self._wall(), 3), "cluster": self.cluster.name,
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
                 "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
@@ -324,6 +348,11 @@ def sized(profile: Profile, shown: Shown, shape: Shape) -> Profile:
     # trials that run side by side save at the same moment, on one file system
     lead = min((CHECKPOINTS_AHEAD + sizes.slots(profile, shape) - 1) * shown.saving, sbatch.time_limit(profile, shape) / 2)
     return profile.model_copy(update={"signal_lead": lead}) if lead > profile.signal_lead else profile
+
+
+def _queue_is_full(refusal: str) -> bool:
+    """Whether the same workers may be taken later; a job that is longer or larger than a limit allows is refused for ever."""
+    return bool(QUEUE_IS_FULL.search(refusal) or (SOME_LIMIT.search(refusal) and not OTHER_LIMIT.search(refusal)))
 
 
 def _last_words(error: Exception) -> str:

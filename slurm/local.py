@@ -20,7 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from core.control.jobs import jobs_of
+from core.control.jobs import jobs_of, last_of
 from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Room, Shown
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
@@ -130,13 +130,23 @@ class LocalSubmitter:
         return Allotted(shape.gpus, shape.cpus or max(1, cores_here() // self.capacity(shape)))
 
     def submit(
-        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+        self,
+        sweep: str,
+        revision: int,
+        shape: Shape,
+        count: int,
+        shown: Shown = NOTHING_YET,
+        grant: Grant | None = None,
+        after: int | None = None,
     ) -> list[str]:
         """Start up to ``count`` workers; the exclusive making of a job's folder keeps two submitters apart."""
         keys: list[str] = []
+        last = last_of(self.workspace, sweep)
+        if after is not None and last > after:
+            return []
         try:
-            for _ in range(count):
-                folder = self._reserve(sweep, revision, shape, grant)
+            for number in range(last + 1, last + count + 1):
+                folder = self._reserve(sweep, revision, shape, grant, number)
                 if folder is None:
                     break
                 self._start(folder)
@@ -148,8 +158,7 @@ class LocalSubmitter:
     def withdraw(self, jobs: Sequence[Job]) -> None:
         """There is no queue on one's own machine: workers begin at once and leave by themselves."""
 
-    def _reserve(self, sweep: str, revision: int, shape: Shape, grant: Grant | None) -> Path | None:
-        jobs = jobs_of(self.workspace, sweep)
+    def _reserve(self, sweep: str, revision: int, shape: Shape, grant: Grant | None, number: int) -> Path | None:
         everyone = jobs_of(self.workspace)
         answers = LocalScheduler().poll(everyone)
         taken = {gpu for job in everyone if answers[job.key].alive and job.left is None for gpu in job.details.get("gpus", [])}
@@ -159,7 +168,6 @@ class LocalSubmitter:
             self.trouble = f"{allotted.gpus} GPUs are wanted, {len(free)} are free: workers of other sweeps have the rest"
             return None
         self.trouble = None
-        number = max((int(job.key.rsplit("-", 1)[1]) for job in jobs), default=0) + 1
         folder = self.workspace.jobs / f"rs-{sweep}-{number:04d}"
         try:
             folder.mkdir(mode=0o700)

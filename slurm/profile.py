@@ -27,8 +27,15 @@ from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep
 
 LOCAL = "local"
-MANAGED = frozenset({"array", "chdir", "error", "job-name", "open-mode", "output", "signal", "test-only", "wait", "wrap"})
-"""Options of sbatch that the dispatch sets itself."""
+MANAGED: Mapping[str, str] = {
+    **dict.fromkeys(("array", "chdir", "error", "job-name", "open-mode", "output", "signal", "test-only", "wait", "wrap"), ""),
+    **dict.fromkeys(("deadline", "time-min"), "a nightly grid says it"),
+    **dict.fromkeys(("nodes", "ntasks", "ntasks-per-node"), "`resources` of the trial says it"),
+    **{name: f"the profile's own `{name}` says it" for name in ("account", "constraint", "partition", "qos", "time")},
+    **dict.fromkeys(("mem", "mem-per-cpu", "mem-per-gpu"), "the profile's `memory` says it"),
+    **dict.fromkeys(("cpus-per-task", "cpus-per-gpu"), "the profile's `cpus` says it"),
+}
+"""Options of sbatch that the dispatch sets itself, and who says what they are: a second word would undo what workers and nights go by."""
 
 
 def _seconds(value: object) -> object:
@@ -102,7 +109,9 @@ class Profile(_Section):
     setup: tuple[str, ...] = Field((), description="lines of the batch script before the worker starts: modules, conda")
     env: dict[str, str] = Field(default_factory=dict, description="variables of the workers' environment")
     container: Container | None = None
-    sbatch: dict[str, str | None] = Field(default_factory=dict, description="any other option of sbatch; `true` for one without a value")
+    sbatch: dict[str, str | None] = Field(
+        default_factory=dict, description="any other option of sbatch; `true` for one without a value; `gres` beside the GPUs"
+    )
     limits: Limits = Limits()
     shared_dir: str | None = Field(None, description="the site's folder that all nodes see and all users can read; holds its HOLD")
     keeper: Keeper | None = Field(None, description="the job that serves nightly grids")
@@ -111,9 +120,10 @@ class Profile(_Section):
     @classmethod
     def _own_options(cls, value: dict[str, str | None]) -> dict[str, str | None]:
         options = {name.lstrip("-").replace("_", "-"): text for name, text in value.items()}
-        taken = sorted(set(options) & MANAGED)
+        taken = sorted(options.keys() & MANAGED.keys())
         if taken:
-            raise ValueError(f"any option of sbatch but {', '.join(sorted(MANAGED))}, which the dispatch sets itself (found {taken[0]})")
+            why = f": {MANAGED[taken[0]]}" if MANAGED[taken[0]] else ""
+            raise ValueError(f"any option of sbatch but {', '.join(MANAGED)}, which the dispatch sets itself (found {taken[0]}{why})")
         return options
 
     @model_validator(mode="after")

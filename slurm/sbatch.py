@@ -158,6 +158,7 @@ def parameters(
         nice = str(more.get("nice") or "")
         more |= {"deadline": f"now+{cut.deadline}", "time-min": cut.least, "nice": nice if nice.isdigit() and int(nice) else cut.nice}
     given = allotted(profile, shape)
+    gres = [*([_gres(profile, shape, given.gpus)] if given.gpus else []), *([str(more.pop("gres"))] if "gres" in more else [])]
     several = shape.processes > 1
     if several:
         more["signal"] = f"B:USR2@{round(profile.signal_lead)}"
@@ -172,7 +173,7 @@ def parameters(
         "ntasks_per_node": slots(profile, shape) * per_node(shape) if several else 1,
         "cpus_per_task": cpus_per_rank(profile, shape) if several else given.cpus,
         "mem": f"{round(given.memory * 1024 / shape.nodes)}M" if given.memory else None,
-        "gres": _gres(profile, shape, given.gpus) if given.gpus else None,
+        "gres": ",".join(gres) or None,
         "signal_delay_s": round(profile.signal_lead),
         "array_parallelism": profile.limits.workers,
         "stderr_to_stdout": True,

@@ -1,6 +1,7 @@
 """``python -m slurm.start_array FOLDER``: be the worker of this array task. ``FOLDER`` is the job folder of the first task.
 
-Told to leave while it still imports, it leaves at once and says so; from then on the worker's own handlers hold.
+Told to leave while it still imports, it leaves at once and says so; from then on the worker's own handlers hold. One that is warned of
+its time limit so early would be warned again the next time: it counts as a worker that cannot start.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from slurm.start import start_worker
@@ -18,10 +20,15 @@ def main(first: Path) -> None:
     """Find the task's own folder and become the worker whose orders lie there."""
     tasks = json.loads((first / "array.json").read_text(encoding="utf-8"))["tasks"]
     folder = first.parent / tasks[int(os.environ["SLURM_ARRAY_TASK_ID"])]
+    orders = json.loads((folder / "job.json").read_text(encoding="utf-8"))
 
     def leave(number: int, frame: object) -> None:
         reason = f"signal {signal.Signals(number).name} while it warmed up"
-        (folder / "left.json").write_text(json.dumps({"reason": reason, "done": 0}), encoding="utf-8")
+        elapsed, warned = time.time() - float(os.environ["SWEEP_JOB_BEGAN"]), orders.get("warned")
+        short = warned is not None and elapsed >= warned
+        if short:
+            reason += f", {elapsed:.0f} s after its beginning: its time limit of {orders['limit'] / 60:g} minutes is too short"
+        (folder / "left.json").write_text(json.dumps({"reason": reason, "done": 0, "unfit": short}), encoding="utf-8")
         os._exit(0)
 
     for number in (signal.SIGTERM, signal.SIGUSR2):

@@ -18,6 +18,7 @@ from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
 from core.workspace import fingerprints
 from core.workspace.files import MANIFEST
+from core.workspace.launched import note_launch
 from core.workspace.layout import Sweep, Trial, Workspace
 from core.workspace.registration import Revision, canaries_of, choose_canaries, event, newest, register, sweep_id
 from core.workspace.requests import asked, drop
@@ -64,8 +65,11 @@ def prepare(
     prune: bool,
     cluster: str | None = None,
     canary: bool = True,
+    workers: int | None = None,
 ) -> tuple[Workspace, Registered]:
     """Check, plan and register a launch; ``cluster`` names where it runs, else it is where the sweep was launched last.
+
+    ``workers`` bounds how many workers a pass starts, whoever makes it, until the next launch.
 
     With ``canary`` a few trials of a large launch go first (:mod:`core.control.canary`); an unchanged launch keeps its choice.
 
@@ -121,6 +125,7 @@ def prepare(
         searching.go_on(revision)
     if chosen != of_sweep(sweep):
         chosen.save(sweep)
+    note_launch(sweep, workers)
     if fresh or not canary:
         new = {trial.id for trial, action in plan.trials if action == "new"}
         first = canaries.wanted([trial for trial in planned if trial.id in new]) if canary else []

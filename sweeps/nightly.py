@@ -19,13 +19,13 @@ from core.control.tick import SweepReader, TickResult, tick
 from core.control.windows import Window
 from core.errors import SweepError, UsageError
 from core.workspace import nights
-from core.workspace.layout import Workspace
+from core.workspace.layout import Sweep, Workspace
 from core.workspace.nights import Grid, Night
 from core.workspace.registration import Revision, newest
 from core.workspace.requests import user
 from slurm import accounting
 from slurm.polling import Run, run
-from slurm.profile import Cluster, of_sweep
+from slurm.profile import of_sweep
 from sweeps import wiring
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*gpuh")
@@ -112,7 +112,7 @@ class Passed:
 
 
 ReaderOf = Callable[[Workspace, Revision], SweepReader]
-SubmitterOf = Callable[[Workspace, Cluster], Submitter]
+SubmitterOf = Callable[[Workspace, Sweep], Submitter]
 
 
 def one_pass(
@@ -132,7 +132,7 @@ def one_pass(
         workspace: the workspace.
         clock: unix seconds.
         reader_of: makes the reader of a sweep.
-        submitter_of: makes what starts workers on a cluster.
+        submitter_of: makes what starts workers of a sweep.
         ask: runs a command of SLURM.
         also: called after each sweep's pass (index and MLflow); returns its trouble.
     """
@@ -147,9 +147,9 @@ def one_pass(
             continue
         try:
             reader = reader_of(workspace, revision)
-            result = tick(reader, submitter_of(workspace, of_sweep(revision.sweep)), clock=clock)
+            result = tick(reader, submitter_of(workspace, revision.sweep), clock=clock)
             passed.submitted, passed.closed, passed.counts = result.submitted, result.closed, result.state.counts()
-            passed.trouble = result.stopped.reason if result.stopped else None
+            passed.trouble = result.stopped.reason if result.stopped else result.trouble
             _write_down(workspace, mine, reader, clock(), ask)
             passed.trouble = passed.trouble or (also(revision, reader, result) if also is not None else None)
         except SweepError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.control.ports import Submitter, Tracker
 from core.control.tick import SweepReader
+from core.workspace.launched import last_launch
 from core.workspace.layout import Sweep, Workspace
 from core.workspace.registration import Revision
 from slurm import dispatch
@@ -32,9 +33,9 @@ def cluster(name: str | None, sweep: Sweep) -> Cluster:
     return find(name) if name is not None else of_sweep(sweep)
 
 
-def submitter(workspace: Workspace, cluster: Cluster, workers: int | None = None) -> Submitter:
-    """What starts workers."""
-    return dispatch.submitter(workspace, cluster, WORKER, workers)
+def submitter(workspace: Workspace, sweep: Sweep, workers: int | None = None, cluster: Cluster | None = None) -> Submitter:
+    """What starts workers of a sweep: where it was launched last, and as many as that launch asked for, unless told otherwise."""
+    return dispatch.submitter(workspace, cluster or of_sweep(sweep), WORKER, workers or last_launch(sweep).workers)
 
 
 def reader(workspace: Workspace, revision: Revision) -> SweepReader:

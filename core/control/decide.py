@@ -23,6 +23,8 @@ from core.control.states import OPEN
 from core.definition.plan import PlannedTrial, Shape
 
 FAILED_STARTS = 3
+LOOK_BACK = 6 * 3600.0
+"""Seconds for which a worker that could not start counts: what fails for ever is tried thrice in them, and a fault that is gone heals."""
 """So many workers in a row that ended without taking up work stop the dispatch: the installation is at fault, not a trial."""
 
 
@@ -57,6 +59,7 @@ class SweepState:
         held: whether HOLD is set.
         search: the search that the sweep is, if it is one.
         seeds: where it stands under its rule for further seeds, if it has one.
+        last: the highest number of a worker that it knows.
     """
 
     trials: Sequence[TrialStatus]
@@ -65,6 +68,7 @@ class SweepState:
     held: bool = False
     search: SearchState | None = None
     seeds: SeedsState | None = None
+    last: int = 0
 
     def units(self, *, pruned: bool = True) -> Iterator[tuple[Shape, UnitStatus]]:
         """Every training and scoring with the shape it asks for; without those of pruned trials where ``pruned`` is false."""
@@ -206,7 +210,7 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
         return [*_idle(state, Counter())]
     if limits.closed is not None:
         return []
-    stop = _no_worker_starts(state)
+    stop = _no_worker_starts(state, now)
     if stop is not None:
         return [stop]
     actions: list[Action] = [*search, *seeds] or [*_idle(state, open_units + busy)]
@@ -273,15 +277,26 @@ def _lasts(submit: Submit, limits: Limits, now: float) -> float:
     return min(bound for bound in bounds if bound is not None)
 
 
-def _no_worker_starts(state: SweepState) -> StopDispatch | None:
-    # one that was cancelled or preempted before it began, or told to leave while it warmed up, says nothing about the installation
+def _no_worker_starts(state: SweepState, now: float) -> StopDispatch | None:
     ended = [
         (job, answer)
         for job, answer in sorted(state.jobs, key=lambda item: item[0].key)
-        if not answer.alive and (job.started or job.unfit or (job.left is None and answer.ended not in ("interrupted", "preempted")))
+        if not answer.alive and now - float(job.details.get("created", now)) < LOOK_BACK and _says_whether_it_can_start(job, answer)
     ]
     last = ended[-FAILED_STARTS:]
     if len(last) < FAILED_STARTS or any(job.started and not job.unfit for job, _ in last):
         return None
     job, answer = last[-1]
     return StopDispatch(f"{FAILED_STARTS} workers in a row ended before they took up work: {answer.evidence}", job.key)
+
+
+def _says_whether_it_can_start(job: Job, answer: JobAnswer) -> bool:
+    """Whether the end of a worker tells something about the installation.
+
+    One that was cancelled or preempted before it began or while it warmed up tells nothing, nor one of a night that SLURM removed from the
+    queue because it could no longer end in time.
+    """
+    if job.started or job.unfit:
+        return True
+    out_of_the_night = "night" in job.details and answer.ended == "time_limit"
+    return job.left is None and answer.ended not in ("interrupted", "preempted") and not out_of_the_night

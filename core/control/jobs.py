@@ -30,6 +30,10 @@ RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue
 """What ``Job.details`` holds of the orders."""
 
 
+ENDS = ("ended.json", "left.json")
+"""The files of a worker that say that it has ended."""
+
+
 def names_of(workspace: Workspace, sweep_id: str | None = None) -> list[str]:
     """The names of the workers of a sweep, or of all, ``rs-SWEEP-NUMBER``, oldest first."""
     try:
@@ -37,6 +41,17 @@ def names_of(workspace: Workspace, sweep_id: str | None = None) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(name for name in names if sweep_id is None or name.rpartition("-")[0] == f"rs-{sweep_id}")
+
+
+def number_of(name: str) -> int:
+    """The number of a worker among those of its sweep; 0 for a folder that is none's."""
+    number = name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def last_of(workspace: Workspace, sweep_id: str) -> int:
+    """The highest number of a worker of a sweep; 0 where it has none."""
+    return max(map(number_of, names_of(workspace, sweep_id)), default=0)
 
 
 def jobs_of(workspace: Workspace, sweep_id: str | None = None, names: Iterable[str] | None = None) -> list[Job]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from core.control.decide import TrialStatus
 from core.control.derive import AttemptView, UnitStatus
+from core.control.jobs import ENDS
 from core.control.ports import Job, JobAnswer
 from core.control.remedy import Remedy
 from core.definition.plan import PlannedTrial, Shape
@@ -32,8 +33,6 @@ ENOUGH = 100
 SHAPE = "2 " + " ".join(item.name for kind in (UnitStatus, AttemptView, Remedy, Job, JobAnswer) for item in fields(kind))
 """Stands in the first line: what another version has written is not read."""
 RESULT = "result/metrics.json"
-ENDS = ("ended.json", "left.json")
-"""The files of a worker that say that it has ended."""
 
 
 class Memory:

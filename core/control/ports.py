@@ -62,7 +62,7 @@ class Job:
 
     @property
     def unfit(self) -> bool:
-        """Whether it left because its node failed the check before the first claim."""
+        """Whether it left before it could begin: its node failed the check, or its time limit came while it warmed up."""
         return bool(self.left and self.left.get("unfit"))
 
 
@@ -164,11 +164,26 @@ class Submitter(Protocol):
         """What a worker of this shape is given."""
 
     def submit(
-        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+        self,
+        sweep: str,
+        revision: int,
+        shape: Shape,
+        count: int,
+        shown: Shown = NOTHING_YET,
+        grant: Grant | None = None,
+        after: int | None = None,
     ) -> list[str]:
-        """Start up to ``count`` workers and return their job keys; fewer where another one is submitting at the same time.
+        """Start up to ``count`` workers and return their job keys.
 
-        ``grant``: what each is given, where they work for a nightly grid.
+        Args:
+            sweep: the sweep.
+            revision: its number.
+            shape: of a trial.
+            count: how many are wanted.
+            shown: what trials have shown so far.
+            grant: what each is given, where they work for a nightly grid.
+            after: the highest number of a worker that whoever decided this knew; none is started where there is a higher one, because
+                another pass has acted on the same state. ``None``: the highest that there is.
         """
 
     def withdraw(self, jobs: Sequence[Job]) -> None:

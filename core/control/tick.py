@@ -18,7 +18,7 @@ from core.control.alike import stopped
 from core.control.canary import Canaries, trial_seconds
 from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus, derive
-from core.control.jobs import jobs_of, names_of
+from core.control.jobs import jobs_of, names_of, number_of
 from core.control.memory import Memory
 from core.control.nights import ALWAYS, tonight
 from core.control.policy import Policy
@@ -32,6 +32,7 @@ from core.errors import IntegrityError
 from core.workspace import holds, nodes
 from core.workspace.files import read_json
 from core.workspace.growth import GrowthLog
+from core.workspace.launched import last_launch
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, canaries_of
 from core.workspace.requests import asked, drop
@@ -75,11 +76,11 @@ class SweepReader:
         self._looked = float("-inf")
         self._memory: Memory | None = None
         self._remembered = False
-        self._past: set[str] | None = None
         self._keys: dict[str, list[str]] = {}
         self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._know(self.plan)
         self._taken = 0
+        self._last = 0
         self.refresh()
         self._search: SearchReader | None = None
         self._seeds: SeedsReader | None = None
@@ -124,10 +125,7 @@ class SweepReader:
         """The sweep as it is now; one batched question to the scheduler."""
         self.refresh()
         jobs = self._poll()
-        if self._past is None:
-            # workers of earlier launches that ended long ago say nothing about whether workers start now
-            self._past = {job.key for job, answer in jobs if not answer.alive}
-        past = self._past
+        launched = last_launch(self.revision.sweep).at
         self.reader.jobs = {job.key: answer for job, answer in jobs}
         held = self.workspace.held
         self._look_at_canaries(at_once=True)
@@ -137,8 +135,9 @@ class SweepReader:
         baselines = {(name, key): self.reader.scoring(self.workspace.baseline(name, key), held=held) for name, key in self.baselines}
         search = self.search.state({t.planned.id: (t.train, self._by_benchmark(t)) for t in trials}) if self.search is not None else None
         self.memory.save()
-        known = [(job, answer) for job, answer in jobs if job.key not in past]
-        return SweepState(trials, baselines, known, held, search, self._standing(trials))
+        # workers of earlier launches that have ended say nothing about whether workers start now
+        known = [(job, answer) for job, answer in jobs if answer.alive or float(job.details.get("created", launched)) >= launched]
+        return SweepState(trials, baselines, known, held, search, self._standing(trials), self._last)
 
     def _standing(self, trials: Sequence[TrialStatus]) -> SeedsState | None:
         if "seeds" not in self.revision.meta:
@@ -194,9 +193,10 @@ class SweepReader:
         return None
 
     def _poll(self) -> list[tuple[Job, JobAnswer]]:
+        names = names_of(self.workspace, self.revision.sweep.id)
+        self._last = max(map(number_of, names), default=0)
         if self.scheduler is None:
             return []
-        names = names_of(self.workspace, self.revision.sweep.id)
         past = self.memory.workers(names)
         jobs = jobs_of(self.workspace, self.revision.sweep.id, [name for name in names if name not in past])
         answers = self.scheduler.poll(jobs)
@@ -261,7 +261,11 @@ def _record(planned: PlannedTrial, trial: Trial) -> Mapping[str, Any] | None:
 
 @dataclass
 class TickResult:
-    """What one pass saw and did; ``grew``: whether the plan has gained trials."""
+    """What one pass saw and did.
+
+    ``grew``: whether the plan has gained trials; ``closed``: why nothing may start now, for a sweep that runs at night only;
+    ``trouble``: why workers that are wanted could not be started now.
+    """
 
     state: SweepState
     actions: Sequence[Action]
@@ -269,6 +273,7 @@ class TickResult:
     stopped: StopDispatch | None = None
     grew: bool = False
     closed: str | None = None
+    trouble: str | None = None
 
 
 def tick(
@@ -281,8 +286,6 @@ def tick(
         submitter: starts workers; ``None`` only looks.
         workers: at most so many at once; default: what the place can hold.
         clock: unix seconds.
-
-    ``closed`` of the result says why nothing may start now, for a sweep that runs at night only.
     """
     result = _pass(reader, submitter, workers, clock)
     if result.grew:  # what was gained is worked on at once
@@ -305,6 +308,7 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
     limits = Limits(workers, reader.policy, night.closed, night.grant, night.left, rooms)
     actions = decide(state, limits, now)
     result = TickResult(state, actions, closed=night.closed)
+    last = state.last
     for action in actions:
         if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
             from core.control.search.carry import carry_out  # the definition language: a sweep without a search needs none of it
@@ -313,7 +317,9 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
         if isinstance(action, Submit) and submitter is not None:
             shown = _shown(state, action, limits.room(action.shape).slots)
             number = reader.revision.number
-            result.submitted += submitter.submit(sweep, number, action.shape, action.count, shown, action.grant)
+            started = submitter.submit(sweep, number, action.shape, action.count, shown, action.grant, last)
+            last = max([last, *map(number_of, started)])
+            result.submitted += started
         if isinstance(action, Withdraw) and submitter is not None:
             submitter.withdraw(action.jobs)
         if isinstance(action, Grow) and submitter is not None:
@@ -322,6 +328,8 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
             _pause(reader, action.trials, action.reason)
         if isinstance(action, StopDispatch):
             result.stopped = action
+    if submitter is not None and any(isinstance(action, Submit) for action in actions):
+        result.trouble = submitter.trouble
     return result
 
 

@@ -48,7 +48,7 @@ def panel(progress: SweepProgress, endings: Sequence[TrialProgress], *, width: i
     if recent:
         parts += [Text(), *(_ending(trial) for trial in recent)]
     if progress.trouble:
-        parts += [Text(), _line(("mirror: ", "yellow"), (progress.trouble, ""))]
+        parts += [Text(), _line(("note: ", "yellow"), (progress.trouble, ""))]
     parts += [Text(), Text(f"Ctrl-C detaches; `sweep cancel {progress.sweep}` stops", style="dim")]
     title = Text(f"{progress.sweep}@{progress.revision}", style="bold")
     return Panel(Group(*parts), title=title, title_align="left", width=width)

@@ -126,7 +126,7 @@ class _PlainDrawing:
             if line:
                 self.say(line)
         if progress.trouble and progress.trouble != self._trouble:
-            self.say(f"mirror: {progress.trouble}")
+            self.say(f"note: {progress.trouble}")
         self._trouble = progress.trouble
         if self._spoke is not None and self._clock() - self._spoke >= HEARTBEAT_SECONDS:
             self.say(_heartbeat(progress))

@@ -248,20 +248,22 @@ def tick(
         where = wiring.cluster(cluster, revision.sweep)
         if where != of_sweep(revision.sweep):
             where.save(revision.sweep)
-        result = one_pass(reader, wiring.submitter(place, where, workers), workers)
+        result = one_pass(reader, wiring.submitter(place, revision.sweep, workers, where), workers)
         if result.stopped is not None:
             raise EnvironmentFault(
                 "no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor"
             )
         trouble = None if files_only else mirror(place, revision, reader, result.state)
         row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed}
+        row["trouble"] = result.trouble
         row["tracker"] = trouble
         rows.append(row)
         if not json:
             text = ", ".join(f"{n} {state}" for state, n in result.state.counts().items())
             say(f"{revision.sweep.id}: {text}" + (f"; started {len(result.submitted)} workers" if result.submitted else ""))
-            if result.closed is not None:
-                say(f"  {result.closed}")
+            for words in (result.closed, result.trouble):
+                if words is not None:
+                    say(f"  {words}")
             if trouble:
                 say(f"  MLflow: {trouble}")
     if json:

@@ -13,7 +13,6 @@ from core.errors import EnvironmentFault
 from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
-from slurm.profile import of_sweep
 from sweeps.cli.common import (
     ClusterOption,
     OverridesArgument,
@@ -61,7 +60,7 @@ def launch(
         hint(line)
     place, registered = launching.prepare(
         loaded, workspace_root(workspace), source=str(definition), overrides=overrides or [], stale=stale, prune=prune,
-        cluster=cluster, canary=not no_canary,
+        cluster=cluster, canary=not no_canary, workers=workers,
     )  # fmt: skip
     for line in loaded.warnings:  # complete once every cell has been seen
         hint(f"warning: {line}")
@@ -114,13 +113,17 @@ def _detach(place: Workspace, revision: Revision, workers: int | None) -> int:
     from core.control.tick import tick
     from sweeps import wiring
 
-    result = tick(wiring.reader(place, revision), wiring.submitter(place, of_sweep(revision.sweep), workers), workers)
+    result = tick(wiring.reader(place, revision), wiring.submitter(place, revision.sweep, workers), workers)
     if result.stopped is not None:
         raise EnvironmentFault("no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor")
     alive = len(result.submitted) + sum(1 for job, answer in result.state.jobs if answer.alive and job.left is None)
     if not alive and result.closed is not None:
         say(f"registered: {result.closed}")
         return 0
+    if not alive and result.trouble is not None:
+        raise EnvironmentFault(
+            "registered, but no worker could be started", found=result.trouble, next=f"sweep tick {revision.sweep.id} tries again"
+        )
     if not alive:
         say("nothing to do: " + ", ".join(f"{count} {state}" for state, count in result.state.counts().items()))
         return 0
@@ -140,7 +143,7 @@ def _drive(place: Workspace, revision: Revision, workers: int | None, *, only_wa
     mirror.start()
     name = revision.sweep.id
     try:
-        submitter = None if only_watch else wiring.submitter(place, of_sweep(revision.sweep), workers)
+        submitter = None if only_watch else wiring.submitter(place, revision.sweep, workers)
         with Show(reader, mirror, submitter) as show:
             outcome = drive(reader, submitter, workers, mirror=mirror, show=show)
         mirror.finish()

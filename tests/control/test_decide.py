@@ -88,6 +88,30 @@ def test_an_installation_that_starts_no_worker_is_not_tried_for_ever() -> None:
     assert decide(sweep(trial("pending"), jobs=started), Limits(2), 0.0) == [Submit(CPU, 1)]
 
 
+def test_workers_whose_time_limit_comes_while_they_warm_up_are_not_started_for_ever() -> None:
+    short = {"reason": "signal SIGUSR2 while it warmed up: its time limit of 1 minutes is too short", "done": 0, "unfit": True}
+    jobs = [(replace(job(i, alive=False, started=False)[0], left=short), JobAnswer(False, "lost", short["reason"])) for i in range(3)]
+    (action,) = decide(sweep(trial("pending"), jobs=jobs), Limits(2), 0.0)
+    assert isinstance(action, StopDispatch) and "too short" in action.reason
+    told = [(replace(known, left={"reason": "signal SIGTERM while it warmed up", "unfit": False}), answer) for known, answer in jobs]
+    assert decide(sweep(trial("pending"), jobs=told), Limits(2), 0.0) == [Submit(CPU, 1)], "preempted: no fault of the installation"
+
+
+def test_what_slurm_removes_from_a_nights_queue_says_nothing_of_the_installation() -> None:
+    late = [
+        (replace(job(i, alive=False, started=False)[0], details={"night": {"id": "n/1"}}), JobAnswer(False, "time_limit")) for i in range(3)
+    ]
+    assert decide(sweep(trial("pending"), jobs=late), Limits(2), 0.0) == [Submit(CPU, 1)]
+    by_day = [(replace(known, details={}), answer) for known, answer in late]
+    assert isinstance(decide(sweep(trial("pending"), jobs=by_day), Limits(2), 0.0)[0], StopDispatch)
+
+
+def test_a_fault_of_yesterday_is_tried_again() -> None:
+    jobs = [(replace(job(i, alive=False, started=False)[0], details={"created": 1000.0}), JobAnswer(False, "lost")) for i in range(3)]
+    assert isinstance(decide(sweep(trial("pending"), jobs=jobs), Limits(2), 1000.0 + 3600)[0], StopDispatch)
+    assert decide(sweep(trial("pending"), jobs=jobs), Limits(2), 1000.0 + 7 * 3600) == [Submit(CPU, 1)]
+
+
 def test_each_shape_gets_workers_of_its_own() -> None:
     big = Shape(gpus=8)
     actions = decide(sweep(trial("pending", 1), trial("pending", 2, big)), Limits(5), 0.0)

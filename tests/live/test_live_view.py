@@ -129,7 +129,7 @@ def test_trouble_beside_the_sweep_is_said_once_until_it_is_over() -> None:
     view, file = plain(Clock())
     for trouble in (None, "away", "away", None, "away"):
         view.update(replace(SWEEP, trouble=trouble))
-    assert file.getvalue().count("mirror: away") == 2
+    assert file.getvalue().count("note: away") == 2
 
 
 def test_a_terminal_is_redrawn_a_few_times_a_second_at_most_and_ends_with_the_last_state() -> None:

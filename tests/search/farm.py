@@ -45,6 +45,7 @@ class Submitter:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.trouble: str | None = None
 
     def capacity(self, shape: Shape) -> int:
         return self.workers
@@ -53,7 +54,14 @@ class Submitter:
         return Room()
 
     def submit(
-        self, sweep: str, revision: int, shape: Shape, count: int, shown: Shown = NOTHING_YET, grant: Grant | None = None
+        self,
+        sweep: str,
+        revision: int,
+        shape: Shape,
+        count: int,
+        shown: Shown = NOTHING_YET,
+        grant: Grant | None = None,
+        after: int | None = None,
     ) -> list[str]:
         return []
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_slurm import FakeSlurm, Task
+from toy_worker import plan_of, registered
 
-from core.control.jobs import jobs_of
+from core.control.jobs import jobs_of, names_of
+from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
+from core.workspace.launched import note_launch
 from core.workspace.layout import Workspace
 from slurm.cluster import RETRY_SECONDS, SlurmSubmitter
 from slurm.polling import Reply, SlurmScheduler
 from slurm.profile import Cluster, Profile
+from sweeps import wiring
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def works(task: Task) -> Iterator[float]:
@@ -37,7 +48,7 @@ def place(workspace: Path) -> Workspace:
 
 def submitter(place: Workspace, slurm: FakeSlurm, **profile: object) -> SlurmSubmitter:
     cluster = Cluster("test", Profile.model_validate({"kind": "slurm", **profile}))
-    return SlurmSubmitter(place, cluster, "nowhere:main", ask=slurm.ask, clock=slurm.clock)
+    return SlurmSubmitter(place, cluster, "nowhere:main", ask=slurm.ask, clock=slurm.clock, wall=slurm.clock)
 
 
 def states(place: Workspace, scheduler: SlurmScheduler) -> list[tuple[bool, str | None]]:
@@ -93,6 +104,50 @@ def test_what_slurm_refuses_as_such_is_an_error_and_leaves_nothing(
     assert jobs_of(place, "s") == []
 
 
+@pytest.mark.parametrize("limit", ["QOSMaxWallDurationPerJobLimit", "QOSMaxGRESPerUser", "AssocMaxWallDurationPerJobLimit"])
+def test_a_job_that_no_limit_will_ever_allow_is_an_error_and_no_full_queue(place: Workspace, slurm: FakeSlurm, limit: str) -> None:
+    # the words of a real SLURM 22.05
+    text = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+    refusal = Reply(1, "", f"sbatch: error: {limit}\nsbatch: error: {text}")
+    given = SlurmSubmitter(
+        place, Cluster("test", Profile(kind="slurm")), "nowhere:main", clock=slurm.clock,
+        ask=lambda words: refusal if "sbatch" in words else slurm.ask(words),
+    )  # fmt: skip
+    with pytest.raises(EnvironmentFault, match="SLURM refuses the workers") as caught:
+        given.submit("s", 1, Shape(), 5)
+    assert limit in (caught.value.found or "")
+
+
+def test_a_queue_that_was_full_is_tried_with_one(place: Workspace, slurm: FakeSlurm) -> None:
+    slurm.submit_limit = 1
+    given = submitter(place, slurm)
+    assert len(given.submit("s", 1, Shape(), 64)) == 1
+    for _ in range(3):
+        before = slurm.asked.count("sbatch")
+        slurm.advance(RETRY_SECONDS)
+        slurm.tasks[0].state = "RUNNING"
+        assert given.submit("s", 1, Shape(), 63) == []
+        assert slurm.asked.count("sbatch") == before + 1, "not six halves of it"
+
+
+def test_of_two_passes_over_the_same_state_one_starts_workers(place: Workspace, slurm: FakeSlurm) -> None:
+    one, other = submitter(place, slurm), submitter(place, slurm)
+    assert len(one.submit("s", 1, Shape(), 4, after=0)) == 4
+    assert other.submit("s", 1, Shape(), 4, after=0) == [], "it decided before it could know of those"
+    assert len(other.submit("s", 1, Shape(), 2, after=4)) == 2
+    assert len(slurm.tasks) == 6
+
+
+def test_workers_that_died_without_a_word_do_not_fill_the_queue_for_ever(place: Workspace, slurm: FakeSlurm) -> None:
+    slurm.nodes = {"node1": 8}
+    given = submitter(place, slurm, limits={"submitted": 4}, time="1h")
+    assert len(given.submit("other", 1, Shape(), 4)) == 4
+    assert given.submit("s", 1, Shape(), 2) == [] and given.trouble == "4 workers of this workspace wait or run, limits.submitted is 4"
+    slurm.advance(7200)
+    assert not any((place.jobs / name / "ended.json").exists() for name in names_of(place)), "nobody has asked for them"
+    assert len(given.submit("s", 1, Shape(), 2)) == 2
+
+
 def test_the_life_of_a_job_from_waiting_to_its_end(place: Workspace, slurm: FakeSlurm) -> None:
     slurm.nodes = {"node1": 1}
     submitter(place, slurm, time="1h").submit("s", 1, Shape(gpus=1), 2)
@@ -132,3 +187,56 @@ def test_jobs_of_a_node_that_dies_come_back_only_where_the_profile_says_so(place
     slurm.advance(10)
     assert (slurm.tasks[0].state, slurm.tasks[0].restart) == ("RUNNING", 1)
     assert json.loads((place.jobs / "rs-s-0001" / "job.json").read_text())["requeue"] is True
+
+
+def test_timers_and_workers_that_pass_by_give_up_on_an_installation_that_starts_nothing(place: Workspace, slurm: FakeSlurm) -> None:
+    revision = registered(place, plan_of(4, Shape()))
+    given: list[int] = []
+    reason = None
+    while reason is None and len(given) < 6:
+        # each pass is a process of its own
+        reader = SweepReader(place, revision, SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock))
+        result = tick(reader, submitter(place, slurm, limits={"workers": 2}), clock=slurm.clock)
+        reason = result.stopped.reason if result.stopped is not None else None
+        given.append(len(result.submitted))
+        slurm.advance(1900)  # SLURM starts them, and they end without a word
+    assert given == [2, 2, 0] and reason is not None and "3 workers in a row" in reason
+    note_launch(revision.sweep, None)
+    slurm.advance(60)
+    reader = SweepReader(place, revision, SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock))
+    assert tick(reader, submitter(place, slurm), clock=slurm.clock).submitted, "a launch after the mend begins anew"
+
+
+def test_a_launch_with_two_workers_stays_one_with_two(place: Workspace, slurm: FakeSlurm) -> None:
+    revision = registered(place, plan_of(1, Shape()))
+    Cluster("test", Profile(kind="slurm")).save(revision.sweep)
+    note_launch(revision.sweep, 2)
+    shape = Shape()
+    assert wiring.submitter(place, revision.sweep).capacity(shape) == 2, "for whoever makes the pass"
+    assert wiring.submitter(place, revision.sweep, 3).capacity(shape) == 3
+    note_launch(revision.sweep, None)
+    assert wiring.submitter(place, revision.sweep).capacity(shape) == 64
+
+
+def test_a_worker_that_is_warned_of_its_limit_while_it_warms_up_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "rs-s-0001"
+    folder.mkdir()
+    (folder / "array.json").write_text(json.dumps({"tasks": [folder.name]}))
+    (tmp_path / "slow_start.py").write_text("import pathlib, time\npathlib.Path('warming').touch()\ntime.sleep(60)\n")
+    orders = {"entry": "slow_start:main", "array": {"name": "rs-s-0001-a", "task": 0}, "gpus": [], "limit": 120.0}
+    for warned, unfit in ((30.0, True), (3600.0, False)):
+        (folder / "job.json").write_text(json.dumps({**orders, "warned": warned}))
+        environment = {
+            **os.environ, "SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_JOB_ID": "7", "SWEEP_JOB_BEGAN": str(int(time.time()) - 60),
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)]),
+        }  # fmt: skip
+        worker = subprocess.Popen([sys.executable, "-m", "slurm.start_array", str(folder)], env=environment, cwd=tmp_path)
+        end = time.monotonic() + 60
+        while not (tmp_path / "warming").exists():
+            assert worker.poll() is None and time.monotonic() < end
+            time.sleep(0.01)
+        worker.send_signal(signal.SIGUSR2)
+        assert worker.wait(60) == 0
+        left = json.loads((folder / "left.json").read_text())
+        assert left["unfit"] is unfit and ("its time limit of 2 minutes is too short" in left["reason"]) is unfit
+        (tmp_path / "warming").unlink()

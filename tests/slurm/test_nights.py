@@ -18,7 +18,7 @@ from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
 from core.errors import UsageError
 from core.workspace import nights
-from core.workspace.layout import Workspace
+from core.workspace.layout import Sweep, Workspace
 from core.workspace.registration import Revision
 from slurm.cluster import SlurmSubmitter
 from slurm.polling import SlurmScheduler
@@ -53,8 +53,8 @@ class World:
     def reader(self, place: Workspace, revision: Revision) -> SweepReader:
         return SweepReader(place, revision, self.scheduler())
 
-    def submitter(self, place: Workspace, cluster: Cluster) -> SlurmSubmitter:
-        return SlurmSubmitter(place, cluster, "toy:main", ask=self.slurm.ask, clock=self.slurm.clock, wall=self.slurm.clock)
+    def submitter(self, place: Workspace, sweep: Sweep) -> SlurmSubmitter:
+        return SlurmSubmitter(place, of_sweep(sweep), "toy:main", ask=self.slurm.ask, clock=self.slurm.clock, wall=self.slurm.clock)
 
     def one_pass(self) -> list[nightly.Passed]:
         return nightly.one_pass(self.place, clock=self.slurm.clock, reader_of=self.reader, submitter_of=self.submitter, ask=self.slurm.ask)
@@ -304,7 +304,7 @@ def test_a_removed_grid_lets_the_sweep_go_and_keeps_its_history(world: World) ->
     assert (kept / "2026-11-16.closed.json").exists()
     assert world.one_pass() == []
     revision = registered(world.place, [])
-    reader, submitter = world.reader(world.place, revision), world.submitter(world.place, of_sweep(revision.sweep))
+    reader, submitter = world.reader(world.place, revision), world.submitter(world.place, revision.sweep)
     result = tick(reader, submitter, clock=world.slurm.clock)
     assert result.submitted and result.closed is None
     with pytest.raises(UsageError, match="no such nightly grid"):

@@ -69,6 +69,18 @@ def test_the_text_is_the_golden_one(name: str) -> None:
     assert text == file.read_text(encoding="utf-8")
 
 
+def test_gres_of_a_profile_stands_beside_the_gpus() -> None:
+    text = render({"kind": "slurm", "sbatch": {"gres": "nvme:1"}}, Shape(gpus=2), 1)
+    assert "#SBATCH --gres=gpu:2,nvme:1" in text.splitlines()
+    assert "#SBATCH --gres=nvme:1" in render({"kind": "slurm", "sbatch": {"gres": "nvme:1"}}, Shape(), 1).splitlines()
+
+
+@pytest.mark.parametrize("option", ["time", "--mem", "time_min", "deadline", "nodes", "qos"])
+def test_an_option_that_would_undo_what_workers_go_by_is_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="says it"):
+        Profile.model_validate({"kind": "slurm", "sbatch": {option: "1"}})
+
+
 def test_a_worker_gets_whole_minutes_and_knows_from_when_a_warning_is_that_of_the_limit() -> None:
     profile = Profile.model_validate({"kind": "slurm", "time": "4h", "signal_lead": "2min"})
     assert sbatch.time_limit(profile, Shape()) == 4 * 3600

@@ -204,12 +204,14 @@ class Expansion:
         matching = tuple(all_hold(rule, visit.get, labels) for rule in read_rules(result.value, self.definition.source.places))
         ranks = visit.results["execution"].value.ranks
         batch = visit.results["train"].value.batch if settings is None else settings.batch
-        key = (result.other, matching, ranks, batch)
+        trains = visit.results["task"].value == "reward_model"
+        key = (result.other, matching, ranks, batch, trains)
         if key not in self._shapes:
             trial, score = shape(result.value, matching)
             if settings is not None:  # a rehearsal asks for no GPU; its processes may be several, and on several nodes
                 trial, score = Shape(nodes=min(trial.nodes, ranks or 1)), Shape()
-            trial = replace(trial, ranks=ranks)
+            # what is written, and what others have trained, is the work of one process, also where the cells have eight
+            trial = replace(trial, ranks=ranks) if trains else replace(trial, nodes=1, gpus=min(1, trial.gpus))
             self._check_ranks(visit, trial, batch)
             self._shapes[key] = trial, score
         return self._shapes[key]

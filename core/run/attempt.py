@@ -134,11 +134,6 @@ def _own_config(trial: Trial, planned: PlannedTrial) -> TrialConfig:
     return config
 
 
-def _processes(planned: PlannedTrial) -> int:
-    """Processes that train together; what is written (task `annotate`) is written by one."""
-    return planned.shape.processes if planned.config["task"] == "reward_model" else 1
-
-
 def executed(config: TrialConfig, changed: Remedy) -> TrialConfig:
     """The configuration with the execution settings that this attempt changes."""
     return config.model_copy(update={"execution": config.execution.model_copy(update=dict(changed.execution))})
@@ -157,7 +152,7 @@ def perform(workspace: Workspace, work: Work, attempt: Attempt, place: Place, *,
     Whatever happens, the journal ends with a line that says what. With ``debug`` an unexpected exception is journalled and
     raised again (for a debugger). A trial of several processes is led (:mod:`core.run.crew`), everything else done here.
     """
-    if work.kind == "train" and work.planned is not None and _processes(work.planned) > 1:
+    if work.kind == "train" and work.planned is not None and work.planned.shape.processes > 1:
         line = _lead(workspace, work.planned, attempt, place, work.status.remedy, echo)
         if echo is not None:
             echo(line)

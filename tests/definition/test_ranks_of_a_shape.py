@@ -35,6 +35,11 @@ def test_a_trial_has_a_process_per_gpu(tmp_path: Path) -> None:
     assert cell(tmp_path, "resources.gpus=0", "execution.ranks=4").shape == Shape(gpus=0, ranks=4)
 
 
+def test_what_is_written_is_written_by_one_process(tmp_path: Path) -> None:
+    found = cell(tmp_path, "task=annotate", "paradigm=critic", "resources.gpus=8", "resources.nodes=2")
+    assert (found.shape.processes, found.shape.nodes, found.shape.gpus) == (1, 1, 1)
+
+
 def test_how_many_processes_there_are_is_no_part_of_what_a_trial_computes(tmp_path: Path) -> None:
     one = cell(tmp_path, "resources.gpus=0")
     assert one.id == cell(tmp_path, "resources.gpus=8", "execution.zero=3", "execution.offload=all").id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +23,17 @@ def main(folder: str) -> None:
     if not orders.step:  # where ranks are a step of the scheduler, each of them imports for itself
         warm(orders.device, orders.shape.processes)
 
-    def between() -> None:
-        # a process of its own: the warm parent stays a safe thing to fork
-        subprocess.Popen(
+    def start_pass() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, "-m", "sweeps.cli.main", "tick", orders.sweep, "--files-only", "--workspace", str(workspace.root)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=None if orders.allocation.job_id is None else _deaf,
         )  # fmt: skip
 
-    Worker(workspace, orders, between).run()
+    Worker(workspace, orders, start_pass).run()
+
+
+def _deaf() -> None:
+    """A scheduler's warning goes to every process of the allocation; a pass is to end what it has begun."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

@@ -10,8 +10,10 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.control.alike import stopped
@@ -33,13 +35,15 @@ from core.workspace import holds, nodes
 from core.workspace.files import read_json
 from core.workspace.growth import GrowthLog
 from core.workspace.launched import last_launch
-from core.workspace.layout import Trial, Workspace
+from core.workspace.layout import Sweep, Trial, Workspace
 from core.workspace.registration import Revision, canaries_of
 from core.workspace.requests import asked, drop
 
 if TYPE_CHECKING:
     from core.control.seeds.read import SeedsReader
 
+PASSED_SECONDS = 20.0
+"""Passes of one process are marked so often."""
 BASELINES = ("length", "random")
 """Baselines that every sweep is shown beside."""
 
@@ -58,6 +62,11 @@ def trial_key(planned: PlannedTrial, evaluate: Mapping[str, Any]) -> str:
     return scoring_key(planned.id, evaluate["benchmark"], evaluate["revision"])
 
 
+def passed_file(sweep: Sweep) -> Path:
+    """The file that a pass touches: workers, which all make passes, see in it that another has just made one."""
+    return sweep.folder / "passed"
+
+
 class SweepReader:
     """Reads the state of one revision of a sweep, again and again, at the price of what is new."""
 
@@ -73,7 +82,7 @@ class SweepReader:
         self.canaries = Canaries(self.plan, canaries_of(revision.sweep))
         self._final: dict[str, TrialStatus] = {}
         self._canaries: dict[str, UnitStatus] = {}
-        self._looked = float("-inf")
+        self._looked = self._said = float("-inf")
         self._memory: Memory | None = None
         self._remembered = False
         self._keys: dict[str, list[str]] = {}
@@ -84,6 +93,13 @@ class SweepReader:
         self.refresh()
         self._search: SearchReader | None = None
         self._seeds: SeedsReader | None = None
+
+    def passes(self) -> None:
+        """Say that a pass is made over the sweep; a watching launch, which makes one after the other, says so now and then."""
+        if time.monotonic() - self._said > PASSED_SECONDS:
+            self._said = time.monotonic()
+            with suppress(OSError):
+                passed_file(self.revision.sweep).touch()
 
     @property
     def growing(self) -> bool:
@@ -287,6 +303,8 @@ def tick(
         workers: at most so many at once; default: what the place can hold.
         clock: unix seconds.
     """
+    if submitter is not None:
+        reader.passes()
     result = _pass(reader, submitter, workers, clock)
     if result.grew:  # what was gained is worked on at once
         first, result = result, _pass(reader, submitter, workers, clock)

@@ -20,14 +20,15 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from core.control import causes
 from core.control.decide import TrialStatus
-from core.control.tick import SweepReader, hold_back
+from core.control.states import OPEN
+from core.control.tick import SweepReader, hold_back, passed_file
 from core.definition.plan import Shape
 from core.run.attempt import Place, Work
 from core.run.child import fork
@@ -37,6 +38,7 @@ from core.run.leaving import Allocation, end_without_word
 from core.run.oom import Kills
 from core.run.orders import Orders
 from core.run.packing import Packing, Part, visible_gpus
+from core.run.passing import Passes, Start
 from core.workspace import nodes, process
 from core.workspace.files import write_atomic
 from core.workspace.journal import JournalWriter, read_lines
@@ -81,15 +83,14 @@ class Worker:
     Args:
         workspace: the workspace.
         orders: what it was told at submission.
-        between: called between two trials, at most once a minute (one pass of the control loop).
+        start_pass: starts the process of one pass of the control loop (:mod:`core.run.passing`); ``None``: it makes none.
     """
 
-    def __init__(self, workspace: Workspace, orders: Orders, between: Callable[[], None] | None = None) -> None:
+    def __init__(self, workspace: Workspace, orders: Orders, start_pass: Start | None = None) -> None:
         self.workspace = workspace
         self.orders = orders
         self.done = 0
-        self._between = between
-        self._ticked = time.monotonic()
+        self._passes = Passes(start_pass, passed_file(workspace.sweep(orders.sweep)))
         self._leaving: int | None = None
         self._children: dict[int, Child] = {}
         self._told: dict[int, int] = {}
@@ -110,7 +111,12 @@ class Worker:
         return SweepReader(self.workspace, revision)
 
     def run(self) -> None:
-        """Work until nothing is claimable for ``idle`` seconds, or until told to leave."""
+        """Work until nothing is claimable for ``idle`` seconds, or until told to leave; then see to it that the sweep goes on."""
+        self._run()
+        if not self._ended_here() and self._more_to_do():
+            self._passes.last()
+
+    def _run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
             signal.signal(number, self._leave)
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
@@ -157,7 +163,7 @@ class Worker:
                 if reason is not None:
                     return reason
                 idle = self.orders.idle
-                if self._reader.growing and self._between is not None:
+                if self._reader.growing:
                     # what it has just finished may be what the search waits for: a pass suggests the next cell
                     self._tick()
                     idle = max(idle, GROWING_SECONDS)
@@ -168,9 +174,7 @@ class Worker:
             self._wait(POLL_SECONDS if not self._children else LOOK_SECONDS if nothing_to_take_up else min(pause, LOOK_SECONDS))
             if self._reap():
                 quiet, pause, look = time.monotonic(), POLL_SECONDS, 0.0
-                self._tick()
-            elif self._reader.growing:
-                self._tick()
+            self._tick()
             self._look()
 
     def _reason(self) -> str | None:
@@ -222,10 +226,23 @@ class Worker:
             self._leave(signal.SIGTERM, None)
 
     def _tick(self) -> None:
-        pause = GROWING_TICK_SECONDS if self._reader.growing else TICK_SECONDS
-        if self._between is not None and time.monotonic() - self._ticked > pause:
-            self._ticked = time.monotonic()
-            self._between()
+        growing = self._reader.growing
+        self._passes.make(GROWING_TICK_SECONDS if growing else TICK_SECONDS, shared=not growing)
+
+    def _ended_here(self) -> bool:
+        """Whether somebody has ended it on his own machine: he does not mean it to be replaced."""
+        return self.orders.allocation.job_id is None and self._leaving in (signal.SIGTERM, signal.SIGINT)
+
+    def _more_to_do(self) -> bool:
+        """Whether a pass may find something to do, now or when what others run has ended."""
+        self._reader.refresh()
+        if self._reader.growing:
+            return True
+        trials = (self._reader.trial(planned) for planned in self._reader.plan)
+        if any(unit.state in OPEN for status in trials for unit in (status.train, *status.scorings.values())):
+            return True
+        baselines = (self.workspace.baseline(name, key) for name, key in self._reader.baselines)
+        return any(self._reader.reader.scoring(baseline).state in OPEN for baseline in baselines)
 
     def _fill(self) -> bool:
         """Take up as much as fits; whether anything was."""

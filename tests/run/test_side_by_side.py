@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from core.run.attempt import Place, Work
 from core.run.leaving import Allocation
 from core.run.orders import Orders
 from core.run.packing import Allotted
+from core.run.passing import Start
 from core.workspace.files import publish_folder
 from core.workspace.journal import JournalWriter, read_lines
 from core.workspace.layout import Attempt, Scoring, Trial, Workspace
@@ -55,7 +58,9 @@ def until_told(workspace: Workspace, work: Work, attempt: Attempt, place: Place)
 
 
 @contextmanager
-def working(workspace: Workspace, trials: list[PlannedTrial], **more: Any) -> Iterator[int]:
+def working(
+    workspace: Workspace, trials: list[PlannedTrial], start_pass: Start | None = None, pause: float = 60.0, **more: Any
+) -> Iterator[int]:
     """A worker with four GPUs, in a process of its own: room for two trials; yields its pid."""
     meta = {"digest": "s", "name": "s", "project": "s", "rehearsal": False}
     register(workspace, workspace.sweep("s"), meta=meta, definition="", code=[], trials=trials)
@@ -69,8 +74,9 @@ def working(workspace: Workspace, trials: list[PlannedTrial], **more: Any) -> It
             os.environ["CUDA_VISIBLE_DEVICES"] = "GPU-a,GPU-b,GPU-c,GPU-d"
             worker.problems_here = lambda needs: []
             worker.LOOK_SECONDS = 0.1
+            worker.TICK_SECONDS = pause
             child.perform = until_told  # type: ignore[assignment]
-            worker.Worker(workspace, replace(orders, **more)).run()
+            worker.Worker(workspace, replace(orders, **more), start_pass).run()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -162,3 +168,45 @@ def test_a_warning_reaches_all_of_them(place: Workspace) -> None:
         os.kill(pid, signal.SIGUSR2)
     assert [lines(place.trial(planned.id), 1)[-1]["state"] for planned in trials] == ["preempted", "preempted"]
     assert left(place)["reason"] == "signal SIGUSR2"
+
+
+def passing(workspace: Workspace) -> Start:
+    """A pass that takes a while, and writes down whether the worker had left when it began."""
+    folder = workspace.jobs / "rs-s-0001"
+    code = "import os, sys, time; left = os.path.exists('left.json'); time.sleep(0.3); print(left, file=open('pass', 'a'))"
+    return lambda: subprocess.Popen([sys.executable, "-c", code], cwd=folder)
+
+
+def test_a_worker_that_is_warned_makes_a_last_pass_and_waits_for_it(place: Workspace) -> None:
+    """It may be the last one: a pass in the background would end with it, and the sweep would stop for good."""
+    trials = plan(1)
+    given = Allocation(warned=60.0, began=time.time(), job_id="7_0", limit=3600.0)
+    with working(place, trials, passing(place), allocation=given) as pid:
+        wait_for(lambda: lines(place.trial(trials[0].id), 1))
+        os.kill(pid, signal.SIGUSR2)
+    assert (place.jobs / "rs-s-0001" / "pass").read_text().split() == ["True"], "it had left, and it waited"
+
+
+def test_passes_are_made_while_trials_run(place: Workspace) -> None:
+    """A canary has shown enough after a few steps, and only a pass starts those that wait for it."""
+    (trial,) = plan(1)
+    with working(place, [trial], passing(place), pause=0.2) as pid:
+        wait_for((place.jobs / "rs-s-0001" / "pass").exists)
+        assert len(place.trial(trial.id).attempts()) == 1 and not place.trial(trial.id).result.exists()
+        os.kill(pid, signal.SIGUSR2)
+
+
+def test_there_is_no_last_pass_where_nothing_is_left_to_do(place: Workspace) -> None:
+    (trial,) = plan(1)
+    (place.root / f"end-{trial.id}").touch()
+    with working(place, [trial], passing(place)):
+        pass
+    assert left(place)["reason"] == "nothing left to claim" and not (place.jobs / "rs-s-0001" / "pass").exists()
+
+
+def test_a_worker_that_somebody_ends_on_his_own_machine_is_not_replaced(place: Workspace) -> None:
+    (trial,) = plan(1)
+    with working(place, [trial], passing(place)) as pid:
+        wait_for(lambda: lines(place.trial(trial.id), 1))
+        os.kill(pid, signal.SIGTERM)
+    assert left(place)["reason"] == "signal SIGTERM" and not (place.jobs / "rs-s-0001" / "pass").exists()

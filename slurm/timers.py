@@ -79,7 +79,9 @@ def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile:
     """The batch script of a job of one core that serves the nights and submits its own successor: ``| sbatch``.
 
     The successor is the script itself: what the profile was made from (the project's folder, the user's configuration) need not be on
-    the node. It waits until this job has ended, however it ends. ``singleton`` lets two never run at once.
+    the node. It waits until this job has ended, however it ends, and begins no sooner than a pass after it: a keeper that cannot do its
+    work (a workspace that is not there, an environment that has moved) fails once in :data:`MINUTES`, and not as fast as SLURM
+    starts jobs. ``singleton`` lets two never run at once.
     """
     given = _keeper(profile)
     digest = hashlib.sha256(str(workspace).encode()).hexdigest()[:6]
@@ -96,7 +98,7 @@ def keeper(sweep: str, workspace: Path, environment: Mapping[str, str], profile:
             "#SBATCH --no-requeue",
             *(f"export {key}={shlex.quote(value)}" for key, value in sorted((dict(environment) | dict(profile.env)).items())),
             *profile.setup,
-            'sbatch --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"',
+            f'sbatch --begin=now+{MINUTES}minutes --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"',
             f"exec {command(sweep, workspace, 'serve')}",
             "",
         ]

@@ -34,3 +34,9 @@ def test_the_text_is_the_golden_one(name: str) -> None:
     if os.environ.get("REWRITE_GOLDEN"):
         file.write_text(TEXTS[name], encoding="utf-8")
     assert TEXTS[name] == file.read_text(encoding="utf-8")
+
+
+def test_a_keeper_that_fails_at_once_is_no_storm_of_jobs() -> None:
+    """Its successor is queued by its first line of work: without a time to begin at, SLURM would run one after the other."""
+    (line,) = [line for line in TEXTS["timer-keeper.sh"].splitlines() if line.startswith("sbatch ")]
+    assert f"--begin=now+{timers.MINUTES}minutes " in line

@@ -8,5 +8,5 @@
 #SBATCH --open-mode=append
 #SBATCH --chdir=/runs
 #SBATCH --no-requeue
-sbatch --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"
+sbatch --begin=now+10minutes --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"
 exec /env/bin/sweep nightly serve --workspace /runs

@@ -14,5 +14,5 @@ export HF_HOME=/shared/hf
 export SLURM_CONF=/etc/slurm/slurm.conf
 export SWEEP_DATA=/shared/data
 module load python/3.11
-sbatch --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"
+sbatch --begin=now+10minutes --dependency="afterany:$SLURM_JOB_ID,singleton" "$0"
 exec /env/bin/sweep nightly serve --workspace '/shared/runs 100%'

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.errors import EnvironmentFault, nearest
-from slurm import allowances, reservations
+from slurm import allowances, driving, reservations
 from slurm.allowances import Allowance
 from slurm.cluster import max_array_size
 from slurm.polling import Run, run
@@ -256,8 +256,8 @@ def _from_a_node(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]
     else:
         yield Check("shared workspace", "bad", f"a node does not see {root}", "choose a folder of the shared file system with --workspace")
     if send == "submits":
-        yield Check("submit from nodes", "ok", "workers may send the next ones")
+        yield Check("submit from nodes", "ok", driving.MAY)
     else:
         said = send.splitlines()[:1] or ["no answer"]
         hint = "let a launch watch, or a timer or keeper on a host that may submit: `sweep nightly timer`"
-        yield Check("submit from nodes", "note", f"a node may not: {said[0]}", hint)
+        yield Check("submit from nodes", "note", f"{driving.MAY_NOT}: {said[0]}", hint)

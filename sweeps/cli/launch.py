@@ -13,6 +13,7 @@ from core.errors import EnvironmentFault
 from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision, resolve
+from slurm.profile import of_sweep
 from sweeps.cli.common import (
     ClusterOption,
     OverridesArgument,
@@ -111,8 +112,19 @@ def _introduce(registered: Registered, prune: bool) -> None:
 
 def _detach(place: Workspace, revision: Revision, workers: int | None) -> int:
     from core.control.tick import tick
+    from slurm import driving
     from sweeps import wiring
 
+    cluster = of_sweep(revision.sweep)
+    if not nights.of_sweep(place, revision.sweep.id):  # else a timer makes the passes
+        shapes = {shape for planned in revision.planned() for shape in (planned.shape, planned.score_shape)}
+        why = driving.obstacle(cluster, shapes)
+        if why is not None:
+            raise EnvironmentFault(
+                f"nobody would drive {revision.sweep.id}: workers of {cluster.name} cannot send the next ones", found=why,
+                allowed="a launch that watches, here or in tmux; or `sweep tick` every few minutes from cron",
+                next=f"launch it again without --detach; sweep doctor --cluster {cluster.name} tries it on a node",
+            )  # fmt: skip
     result = tick(wiring.reader(place, revision), wiring.submitter(place, revision.sweep, workers), workers)
     if result.stopped is not None:
         raise EnvironmentFault("no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor")
@@ -127,7 +139,9 @@ def _detach(place: Workspace, revision: Revision, workers: int | None) -> int:
     if not alive:
         say("nothing to do: " + ", ".join(f"{count} {state}" for state, count in result.state.counts().items()))
         return 0
-    say(f"detached: {alive} workers drive it to its end; between two trials they look after each other")
+    say(f"detached: {alive} workers drive it to its end: they look after each other, and the last of them sends the next")
+    if cluster.profile.kind == "slurm" and driving.remembered(cluster) is None:
+        say(f"whether nodes of {cluster.name} may submit has not been tried: sweep doctor --cluster {cluster.name}")
     say(f"next: sweep status {revision.sweep.id}, sweep watch {revision.sweep.id}; sweep cancel {revision.sweep.id} stops it")
     return 0
 

@@ -25,14 +25,17 @@ def doctor(
     json: JsonOption = False,
 ) -> int:
     """Check the installation and this machine, or a cluster; exit code 3 where something must be mended first."""
-    from slurm import checks
+    from slurm import checks, driving
     from slurm.profile import find
     from sweeps.doctor import Finding, examine
 
     chosen = find(cluster) if cluster is not None else None
     findings = list(examine(workspace_root(workspace)))
     if chosen is not None:
-        findings += [Finding(**vars(check)) for check in checks.examine(chosen, workspace_root(workspace))]
+        for check in checks.examine(chosen, workspace_root(workspace)):
+            findings.append(Finding(**vars(check)))
+            if check.check == "submit from nodes":
+                driving.remember(chosen, check.found)
     if json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -106,6 +106,7 @@ class FakeSlurm:
         self.tasks: list[Task] = []
         self.asked: list[str] = []
         self.reservations: list[dict[str, str]] = []
+        self.partition = {"PartitionName": "gpu", "Default": "YES", "AllocNodes": "ALL", "MaxTime": "UNLIMITED"}
         self.down = False
         self.accounting = accounting
         self.array_size = array_size
@@ -287,6 +288,9 @@ class FakeSlurm:
         if what[:2] == ["show", "reservation"]:
             lines = [" ".join(f"{key}={value}" for key, value in reservation.items()) for reservation in self.reservations]
             return Reply(0, "\n".join(lines) + "\n" if lines else "No reservations in the system\n", "")
+        if what[:2] == ["show", "partition"]:
+            words = {**self.partition, "Nodes": ",".join(self.nodes)}
+            return Reply(0, " ".join(f"{key}={value}" for key, value in words.items()) + "\n", "")
         if what[:2] == ["show", "hostnames"]:
             return Reply(0, "\n".join(what[2].split(",")) + "\n", "")
         if what[:2] == ["show", "job"]:

@@ -68,6 +68,7 @@ def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check
     checks: list[Callable[[], Iterator[Check]]] = [
         lambda: _partition(profile, ask),
         lambda: _array_size(profile, ask),
+        lambda: _preemption(ask),
         lambda: _accounting(profile, ask),
         lambda: _gpus(profile, ask),
         lambda: _node(profile, ask),
@@ -122,6 +123,21 @@ def _array_size(profile: Profile, ask: Run) -> Iterator[Check]:
         workers = profile.limits.workers
         arrays = -(-workers // min(found, profile.limits.array_size or found))
         yield Check("MaxArraySize", "ok", f"{found}: {workers} workers are {arrays} array{'s' if arrays > 1 else ''}")
+
+
+def _preemption(ask: Run) -> Iterator[Check]:
+    """Whether jobs are warned before they are taken away. Without it they are told to leave by SIGTERM, which reaches their steps alone."""
+    config = dict(re.findall(r"^(\w+)\s*= (.*)$", ask(("scontrol", "show", "config")).out, flags=re.MULTILINE))
+    kind = config.get("PreemptType", "").strip()
+    if kind in ("", "(null)", "preempt/none"):
+        yield Check("preemption", "ok", "none" if kind else "SLURM does not say")
+        return
+    warned = any("preempt_send_user_signal" in config.get(name, "") for name in ("SlurmctldParameters", "PreemptParameters"))
+    if warned:
+        yield Check("preemption", "ok", f"{kind}, with a warning")
+        return
+    found = f"{kind}, without a warning (preempt_send_user_signal): trials are told by SIGTERM, and have the partition's GraceTime to save"
+    yield Check("preemption", "note", found, "keep `checkpoint.every` short, or ask the cluster's administrators for the parameter")
 
 
 def _accounting(profile: Profile, ask: Run) -> Iterator[Check]:

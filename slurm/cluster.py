@@ -33,7 +33,7 @@ from core.errors import EnvironmentFault
 from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
-from slurm import sbatch, sizes
+from slurm import partitions, sbatch, sizes
 from slurm.polling import Reply, Run, SlurmScheduler, is_slurm, run
 from slurm.profile import Cluster, Profile
 from slurm.reservations import next_begin
@@ -138,6 +138,9 @@ class SlurmSubmitter:
         self._full = False
         self._withdrawn = float("-inf")
         self._profile = cluster.profile
+        self._partitions: list[partitions.Partition] = []
+        self._partitions_asked = float("-inf")
+        self._shown = NOTHING_YET
         self._array_size: int | None = None
         self._reserved: tuple[float, float | None] = (float("-inf"), None)
 
@@ -152,7 +155,7 @@ class SlurmSubmitter:
 
     def room(self, shape: Shape) -> Room:
         """What a worker of this shape is given."""
-        profile = self.cluster.profile
+        profile = self._bounded()
         return Room(max(1, sizes.slots(profile, shape)), sizes.allotted(profile, shape).gpus, sbatch.time_limit(profile, shape))
 
     def submit(
@@ -180,7 +183,8 @@ class SlurmSubmitter:
         """
         sizes.require(self.cluster.profile, shape, self.cluster.name)
         keys: list[str] = []
-        self._profile = sized(self.cluster.profile, shown, shape)
+        profile = self._bounded()
+        self._profile, self._shown = sized(profile, shown, shape), shown
         if self._clock() >= self._wait_until:
             self.trouble = None
         count = self._room(min(count, self.workers))
@@ -202,6 +206,14 @@ class SlurmSubmitter:
             after += len(done)
         return keys
 
+    def _bounded(self) -> Profile:
+        """The profile with the longest time limit that a worker may have: its own, or that of its partition, which is asked once."""
+        if self.cluster.profile.max_time is not None:
+            return self.cluster.profile
+        if not self._partitions and self._clock() >= self._partitions_asked + RETRY_SECONDS:
+            self._partitions, self._partitions_asked = partitions.of(self.cluster.profile, self._ask), self._clock()
+        return self.cluster.profile.model_copy(update={"max_time": partitions.longest(self._partitions)})
+
     def withdraw(self, jobs: Sequence[Job]) -> None:
         """Cancel array tasks that still wait; asked again only after a while, because a poll shows the effect late."""
         ids = [job.job_id for job in jobs if job.job_id is not None and is_slurm(job)]
@@ -211,7 +223,7 @@ class SlurmSubmitter:
 
     def _night(self, shape: Shape, grant: Grant, now: float) -> _Night:
         # sized by what trials have shown or not, a worker never gets more than what was set aside for it
-        most = min(sbatch.time_limit(self.cluster.profile, shape), grant.seconds if grant.seconds is not None else math.inf)
+        most = min(sbatch.time_limit(self._bounded(), shape), grant.seconds if grant.seconds is not None else math.inf)
         return _Night(replace(grant, closes=self._closes(grant.closes, now), seconds=most), now)
 
     def _closes(self, closes: float, now: float) -> float:
@@ -297,7 +309,8 @@ class SlurmSubmitter:
                 "submitter": process.identity(), "created": round(self._wall(), 3), "cluster": self.cluster.name,
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
-                "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
+                "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape), "useful": self._shown.useful,
+                "usual": sbatch.time_limit(self._bounded(), shape), "most": self._bounded().max_time,
                 "step": sbatch.step(profile, shape, sys.executable), "check": sbatch.check(profile, shape, sys.executable),
             }  # fmt: skip
             if night is not None and cut is not None:

@@ -98,6 +98,9 @@ class Profile(_Section):
     constraint: str | None = None
     gpu_type: str | None = Field(None, description="type of GPU where a trial names none, as the cluster's gres names it")
     time: Seconds = Field(4 * 3600.0, ge=60, description="time limit of a worker; short ones are backfilled")
+    max_time: Seconds | None = Field(
+        None, ge=60, description="the longest time limit of a worker, whatever a trial asks for; default: the partition's MaxTime"
+    )
     cpus: int = Field(1, ge=1, description="cores of a worker where a trial names none")
     memory: Annotated[float | None, BeforeValidator(_gib)] = Field(None, gt=0, description="memory of a worker where a trial names none")
     node: Node | None = Field(None, description="what a worker takes of a node where that is more than one trial")

@@ -61,8 +61,12 @@ def cut(profile: Profile, shape: Shape, grant: Grant, now: float) -> Cut | None:
 
 
 def time_limit(profile: Profile, shape: Shape) -> float:
-    """Seconds that a worker is given, whole minutes as SLURM counts them."""
-    return 60.0 * math.ceil((shape.time or profile.time) / 60)
+    """Seconds that a worker is given, whole minutes as SLURM counts them; at most what the profile, or the partition, allows.
+
+    SLURM takes a job above its partition's limit, and lets it wait for ever.
+    """
+    wanted = 60.0 * math.ceil((shape.time or profile.time) / 60)
+    return wanted if profile.max_time is None else min(wanted, 60.0 * max(1, math.floor(profile.max_time / 60)))
 
 
 def warned_from(profile: Profile, shape: Shape, cut: Cut | None = None) -> float:

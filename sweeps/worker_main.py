@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from core.entry import refuse_intruders
@@ -30,7 +31,13 @@ def main(folder: str) -> None:
             preexec_fn=None if orders.allocation.job_id is None else _deaf,
         )  # fmt: skip
 
-    Worker(workspace, orders, start_pass).run()
+    scheduler = None
+    if orders.allocation.job_id is not None:
+        from slurm.allocation import OwnJob
+
+        scheduler = OwnJob(orders.folder, orders.allocation.job_id)
+        orders = replace(orders, allocation=orders.allocation.lasting(scheduler.limit()))
+    Worker(workspace, orders, start_pass, scheduler).run()
 
 
 def _deaf() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.control.policy import LOST_WITHOUT_PROGRESS, Policy
-from core.control.remedy import Remedy, remedy
+from core.control.remedy import Remedy, had_time, remedy
 from core.control.states import AttemptState, TrialState
 from core.workspace.requests import Asked
 
@@ -76,6 +76,9 @@ class UnitStatus:
         reason: one sentence for `sweep explain`.
         last: the last attempt.
         remedy: what the next attempt does differently, or the running one.
+        load: the longest that one of its attempts took to its first step, seconds; ``None`` where none made a step.
+        step: the longest of their last steps.
+        saving: the longest of their checkpoints.
     """
 
     state: TrialState
@@ -86,6 +89,9 @@ class UnitStatus:
     reason: str = ""
     last: AttemptView | None = None
     remedy: Remedy = field(default_factory=Remedy)
+    load: float | None = None
+    step: float = 0.0
+    saving: float = 0.0
 
 
 def derive(
@@ -115,7 +121,7 @@ def derive(
     changes = remedy(judged, policy)
 
     def status(state: TrialState, reason: str, **more: Any) -> UnitStatus:
-        return UnitStatus(state, count, reason=reason, last=last, remedy=changes, **more)
+        return UnitStatus(state, count, reason=reason, last=last, remedy=changes, **_pace(attempts), **more)
 
     if published:
         return status("completed", "its result is published")
@@ -142,6 +148,15 @@ def derive(
     return status("pending", why, claimable=True, evidence=last.evidence if last else None, cause=cause)
 
 
+def _pace(attempts: Sequence[AttemptView]) -> dict[str, Any]:
+    """What the attempts have shown, all of them: the next one may do what only an earlier one came to."""
+    return {
+        "load": max((a.load for a in attempts if a.load is not None), default=None),
+        "step": max((float((a.measured or {}).get("step_seconds", 0.0)) for a in attempts), default=0.0),
+        "saving": max((a.saving for a in attempts), default=0.0),
+    }
+
+
 def _verdict(attempts: Sequence[AttemptView], policy: Policy, changes: Remedy) -> tuple[str | None, str | None]:
     """(cause, reason why no further attempt is made); the reason is ``None`` where one may be made."""
     if not attempts:
@@ -160,7 +175,8 @@ def _verdict(attempts: Sequence[AttemptView], policy: Policy, changes: Remedy) -
     for attempt in attempts:
         progressed = attempt.checkpoint > newest
         newest = max(newest, attempt.checkpoint)
-        silent = 0 if progressed or attempt.state not in ("lost", "time_limit") else silent + 1
+        counts = attempt.state == "lost" or (attempt.state == "time_limit" and had_time(attempt))
+        silent = 0 if progressed or attempt.state not in ("lost", "time_limit") else silent + counts
     if silent >= LOST_WITHOUT_PROGRESS:
         return "no_progress", f"{silent} attempts in a row ended without a newer checkpoint"
     return None, None

@@ -16,14 +16,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.control.decide import SweepState
-from core.control.ports import Grant, Job, JobAnswer
+from core.control.derive import UnitStatus
+from core.control.ports import UNMEASURED_SECONDS, Grant, Job, JobAnswer
 from core.control.windows import Window
 from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.nights import Grid, Night
 
-UNMEASURED_SECONDS = 600.0
-"""What loading and one checkpoint are taken to need before any of the sweep's attempts has done it; a tenth of a shorter night."""
 STAGGER_PER_TRIAL = 5.0
 LONGEST_STAGGER = 600.0
 """Final saves are spread over so many seconds a trial that may run, at most over so many (and a twentieth of the night)."""
@@ -111,14 +110,20 @@ def _stagger(grid: Grid, night: Night, at_once: int) -> float:
 
 def useful(state: SweepState, jobs: Sequence[tuple[Job, JobAnswer]], night: Night) -> float:
     """Seconds that a worker needs to start, to load and to save once: the longest of each that the sweep has measured."""
-    views = [unit.last for _, unit in state.units() if unit.last is not None]
-    loads = [view.load for view in views if view.load is not None]
-    saves = [view.saving for view in views if view.saving]
-    if not loads or not saves:
+    shown = shown_useful([unit for _, unit in state.units()])
+    if shown is None:
         return min(UNMEASURED_SECONDS, (night.closes - night.opens) / 10)
     workers: list[dict[str, Any]] = [job.details.get("worker") or {} for job, _ in jobs]
     starts = [float(worker["t"]) - float(worker["began"]) for worker in workers if "began" in worker]
-    return max(starts, default=0.0) + max(loads) + max(saves)
+    return max(starts, default=0.0) + shown
+
+
+def shown_useful(units: Iterable[UnitStatus]) -> float | None:
+    """Seconds that an attempt needs to load, to make a step and to save, the longest of each; ``None`` where none has done all of it."""
+    shown = list(units)
+    loads = [unit.load for unit in shown if unit.load is not None]
+    saves = [unit.saving for unit in shown if unit.saving]
+    return max(loads) + max(unit.step for unit in shown) + max(saves) if loads and saves else None
 
 
 def used(night: str, jobs: Sequence[tuple[Job, JobAnswer]]) -> float:

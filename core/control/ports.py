@@ -13,6 +13,9 @@ from core.control.states import AttemptState
 from core.definition.plan import PlannedTrial, Shape
 from core.workspace.layout import Workspace
 
+UNMEASURED_SECONDS = 600.0
+"""What loading and one checkpoint are taken to need before the sweep has shown it; at most a tenth of the night, or of a worker's limit."""
+
 
 @dataclass(frozen=True)
 class JobAnswer:
@@ -89,11 +92,13 @@ class Shown:
         saving: the longest time that a checkpoint has taken: a worker must be warned early enough for it.
         trial: the longest that a trial takes from its start to its end; ``None`` where none has shown it.
         each: how many trials each of the workers has before it, one after another.
+        useful: what a trial needs to load, to make a step and to save; ``None`` where none has done all of it.
     """
 
     saving: float = 0.0
     trial: float | None = None
     each: int = 1
+    useful: float | None = None
 
 
 NOTHING_YET = Shown()

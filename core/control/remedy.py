@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from core.control.policy import Policy
     from core.definition.trial import TrialConfig
 
+MOST = 0.5
+"""An attempt that had so much of its worker's time limit had most of it."""
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -98,10 +101,23 @@ def _down(execution: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def had_time(attempt: AttemptView) -> bool:
+    """Whether an attempt had most of what its worker was given: one that began shortly before the limit shows nothing by meeting it."""
+    limit, left = attempt.owner.get("limit"), attempt.owner.get("left")
+    return not limit or left is None or float(left) >= MOST * float(limit)
+
+
 def _longer(attempts: Sequence[AttemptView], policy: Policy) -> float | None:
-    """More time than the last limit, where that was met before there was a checkpoint to go on from."""
-    if policy.config.longer <= 1 or not attempts:
+    """More time than the last limit, where that was met before there was a checkpoint to go on from.
+
+    Never less than a worker of its shape usually has (the limit may have been that of a short night), and never more than one may have.
+    """
+    if policy.config.longer <= 1 or not attempts or any(a.checkpoint for a in attempts):
         return None
-    limits = [float(a.owner["limit"]) for a in attempts if a.state == "time_limit" and not a.checkpoint and a.owner.get("limit")]
-    saved = any(a.checkpoint for a in attempts)
-    return max(limits) * policy.config.longer if limits and not saved else None
+    met = [a.owner for a in attempts if a.state == "time_limit" and a.owner.get("limit") and had_time(a)]
+    if not met:
+        return None
+    wanted = policy.config.longer * max(min(float(o["limit"]), float(o.get("left", o["limit"]))) for o in met)
+    usual, most = (max((float(o[name]) for o in met if name in o), default=None) for name in ("usual", "most"))
+    wanted = max(wanted, usual or 0.0)
+    return wanted if most is None else min(wanted, most)

@@ -22,7 +22,7 @@ from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submi
 from core.control.derive import UnitStatus, derive
 from core.control.jobs import jobs_of, names_of, number_of
 from core.control.memory import Memory
-from core.control.nights import ALWAYS, tonight
+from core.control.nights import ALWAYS, shown_useful, tonight
 from core.control.policy import Policy
 from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
 from core.control.read import Reader
@@ -353,10 +353,11 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
 
 def _shown(state: SweepState, action: Submit, slots: int) -> Shown:
     """What the sweep's trials of this shape say about the workers to come."""
-    alike = [trial.train for trial in state.trials if trial.planned.shape == action.shape]
+    # more time, or less, changes nothing of what a trial does
+    alike = [trial.train for trial in state.trials if trial.planned.shape.alike(action.shape)]
     open_here = sum(1 for shape, unit in state.units() if shape == action.shape and unit.claimable)
-    saving = max((status.last.saving for status in alike if status.last is not None), default=0.0)
-    return Shown(saving, trial_seconds(alike), math.ceil(open_here / (action.count * slots)))
+    saving = max((status.saving for status in alike), default=0.0)
+    return Shown(saving, trial_seconds(alike), math.ceil(open_here / (action.count * slots)), shown_useful(alike))
 
 
 def hold_back(reader: SweepReader) -> None:

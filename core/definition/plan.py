@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
 
@@ -28,6 +28,10 @@ class Shape:
     def processes(self) -> int:
         """Processes of a trial: one per GPU, or as many as are asked for where there is none."""
         return self.ranks or max(1, self.gpus)
+
+    def alike(self, other: Shape) -> bool:
+        """Whether two shapes differ in nothing but the time."""
+        return replace(self, time=None) == replace(other, time=None)
 
     @property
     def key(self) -> str:

@@ -27,7 +27,7 @@ from core.errors import IntegrityError, SweepError, TrialFailed
 from core.run.context import AttemptContext, Follower
 from core.run.crew import MEETING, ORDERS, Crew, Forks, Step, lead
 from core.run.ending import say
-from core.run.leaving import Allocation
+from core.run.leaving import Allocation, AskScheduler, settled
 from core.training.context import Interrupted, Seat
 from core.training.layout import Layout, choose
 from core.workspace import fingerprints, process
@@ -85,6 +85,7 @@ class Place:
     its GPUs.
 
     ``step`` starts the ranks of a trial of several processes in an allocation of the scheduler; empty on one's own machine.
+    ``scheduler`` asks what becomes of that allocation.
     """
 
     worker: str
@@ -95,6 +96,7 @@ class Place:
     allocation: Allocation = field(default_factory=Allocation)
     step: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    scheduler: AskScheduler | None = None
 
 
 def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
@@ -114,6 +116,9 @@ def take(workspace: Workspace, work: Work, place: Place) -> Attempt | None:
             "node": process.node(),
             "limit": given.limit,
         }
+        # what a further attempt must be given, where this one does not come to its first checkpoint
+        times = {"left": given.left(time.time()), "usual": given.usual, "most": given.most}
+        details |= {name: round(value, 3) for name, value in times.items() if value is not None}
         details |= {"gpus": list(place.gpus)} if place.gpus else {}
         return claim(unit, number, place.worker, details, work.status.evidence)
     except OSError as error:
@@ -173,7 +178,7 @@ def perform(workspace: Workspace, work: Work, attempt: Attempt, place: Place, *,
         _train(workspace, work.planned, attempt, journal, place, seat, found[:2] if found else None, changed, echo)
 
     fields, unexpected = _carried_out(place, do)
-    line = journal.write("ended", **fields)
+    line = journal.write("ended", **settled(fields, place.scheduler))
     if echo is not None:
         echo(line)
     journal.close()
@@ -223,7 +228,7 @@ def _lead(
         planned,
         found[:2] if found else None,
         # ranks never ask whether something further may be taken up
-        replace(place, step=(), threads=max(1, place.threads // ranks), allocation=replace(place.allocation, grid=None)),
+        replace(place, step=(), scheduler=None, threads=max(1, place.threads // ranks), allocation=replace(place.allocation, grid=None)),
         planned.shape.nodes if place.step else 1,
         changed,
     )
@@ -238,7 +243,7 @@ def _lead(
         orders.write(attempt, workspace)
         return Step([*place.step, str(attempt.folder)], attempt.output)
 
-    return lead(attempt, ranks, start, place.allocation)
+    return lead(attempt, ranks, start, place.allocation, place.scheduler)
 
 
 @dataclass(frozen=True)

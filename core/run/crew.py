@@ -25,7 +25,7 @@ from typing import Any
 from core.control import causes
 from core.run.dying import die_with_parent
 from core.run.ending import LOST_PEER, said, verdict
-from core.run.leaving import Allocation, end_without_word
+from core.run.leaving import Allocation, AskScheduler, end_without_word, settled
 from core.run.oom import oom_kills
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Attempt
@@ -168,7 +168,9 @@ class Step(Crew):
         return 0 if self._done else 1
 
 
-def lead(attempt: Attempt, ranks: int, start: Callable[[], Crew], allocation: Allocation) -> dict[str, Any]:
+def lead(
+    attempt: Attempt, ranks: int, start: Callable[[], Crew], allocation: Allocation, ask: AskScheduler | None = None
+) -> dict[str, Any]:
     """Start the ranks, wait until none is left and write the last line of the journal; returns it."""
     told: list[int] = []
     killed_before = oom_kills()
@@ -204,12 +206,12 @@ def lead(attempt: Attempt, ranks: int, start: Callable[[], Crew], allocation: Al
         silent = [item for item in failed if item[0] not in words]
         rank, status = (silent or failed or [(0, 0)])[0]
         lost = words.get(rank) if words.get(rank, {}).get("cause") == LOST_PEER else None
-        fields = lost or end_without_word(status, told[0] if told else None, allocation)
+        fields = lost or end_without_word(status, told[0] if told else None, allocation, ask)
         if fields is None:
             tail = causes.tail_of(attempt.rank_output(rank))
             cause, message = causes.of_status(status, oom_kills() - killed_before, tail)
             fields = {"state": "failed", "cause": cause, "message": f"rank {rank}: {message}" if isinstance(crew, Forks) else message}
     journal = JournalWriter(attempt.journal)
-    line = journal.write("ended", **fields)
+    line = journal.write("ended", **settled(fields, ask))
     journal.close()
     return line

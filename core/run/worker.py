@@ -27,6 +27,7 @@ from typing import Any
 
 from core.control import causes
 from core.control.decide import TrialStatus
+from core.control.derive import AttemptView
 from core.control.states import OPEN
 from core.control.tick import SweepReader, hold_back, passed_file
 from core.definition.plan import Shape
@@ -34,7 +35,7 @@ from core.run.attempt import Place, Work
 from core.run.child import fork
 from core.run.dying import LOST_RACE
 from core.run.fitness import problems_by, problems_here
-from core.run.leaving import Allocation, end_without_word
+from core.run.leaving import Allocation, AskScheduler, end_without_word
 from core.run.oom import Kills
 from core.run.orders import Orders
 from core.run.packing import Packing, Part, visible_gpus
@@ -57,6 +58,8 @@ GROWING_SECONDS = 60.0
 """So long a worker without work stays where a pass may still add trials."""
 LOOK_SECONDS = 2.0
 """How often the parent looks, while a child works, whether its night has ended or HOLD is set."""
+AT_THE_LIMIT_SECONDS = 60.0
+"""An allocation that ends with less left than this has met its time limit; a scheduler looks at limits now and then."""
 HOLD_SECONDS = 20.0
 """A training child sees HOLD itself and saves; one that scores, or is stuck, is told to leave after so long."""
 
@@ -84,18 +87,23 @@ class Worker:
         workspace: the workspace.
         orders: what it was told at submission.
         start_pass: starts the process of one pass of the control loop (:mod:`core.run.passing`); ``None``: it makes none.
+        scheduler: asks what becomes of the allocation.
     """
 
-    def __init__(self, workspace: Workspace, orders: Orders, start_pass: Start | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, orders: Orders, start_pass: Start | None = None, scheduler: AskScheduler | None = None
+    ) -> None:
         self.workspace = workspace
         self.orders = orders
         self.done = 0
+        self._scheduler = scheduler
         self._passes = Passes(start_pass, passed_file(workspace.sweep(orders.sweep)))
         self._leaving: int | None = None
         self._children: dict[int, Child] = {}
         self._told: dict[int, int] = {}
         self._failed_node: str | None = None
         self._why: str | None = None
+        self._took_up = False
         self._held_since: float | None = None
         self._kills = Kills()
         gpus = visible_gpus(orders.allotted.gpus // orders.shape.nodes)
@@ -113,7 +121,7 @@ class Worker:
     def run(self) -> None:
         """Work until nothing is claimable for ``idle`` seconds, or until told to leave; then see to it that the sweep goes on."""
         self._run()
-        if not self._ended_here() and self._more_to_do():
+        if not self._was_ended() and self._more_to_do():
             self._passes.last()
 
     def _run(self) -> None:
@@ -186,7 +194,9 @@ class Worker:
             return "the scheduler says that this job has ended"
         if self._failed_node is not None:
             return f"its node failed: {self._failed_node}"
-        return self.orders.allocation.closed(time.time())
+        allocation, now = self.orders.allocation, time.time()
+        # the first it takes up whenever it can: that it came late must not make it leave, and be followed by another that comes late
+        return allocation.closed(now) or (allocation.late(now) if self._took_up else None)
 
     def _left(self, reason: str, **more: bool) -> None:
         left = {"reason": reason, "done": self.done, "t": round(time.time(), 3), **more}
@@ -229,9 +239,14 @@ class Worker:
         growing = self._reader.growing
         self._passes.make(GROWING_TICK_SECONDS if growing else TICK_SECONDS, shared=not growing)
 
-    def _ended_here(self) -> bool:
-        """Whether somebody has ended it on his own machine: he does not mean it to be replaced."""
-        return self.orders.allocation.job_id is None and self._leaving in (signal.SIGTERM, signal.SIGINT)
+    def _was_ended(self) -> bool:
+        """Whether somebody has ended it, on his own machine or with ``scancel``: he does not mean it to be replaced at once."""
+        if self._leaving not in (signal.SIGTERM, signal.SIGINT):
+            return False
+        if self.orders.allocation.job_id is None:
+            return True
+        word, left = self._scheduler() if self._scheduler is not None else None, self.orders.allocation.left(time.time())
+        return word is not None and word.ending and not word.preempted and (left is None or left > AT_THE_LIMIT_SECONDS)
 
     def _more_to_do(self) -> bool:
         """Whether a pass may find something to do, now or when what others run has ended."""
@@ -303,7 +318,7 @@ class Worker:
         start = self._offset % max(1, len(plan))
         for planned in plan[start:] + plan[:start]:
             score = planned.score_shape
-            if _alike(self.orders.shape, planned.shape) or score == self.orders.shape or self._may_lend(score):
+            if self.orders.shape.alike(planned.shape) or score == self.orders.shape or self._may_lend(score):
                 yield self._reader.trial(planned)
 
     def _scorings(self, status: TrialStatus) -> Iterator[Work]:
@@ -325,13 +340,14 @@ class Worker:
             part = replace(part, gpus=None, cores=None)
         place = Place(
             worker=orders.key, job=orders.key, device=device, threads=part.threads, code=tuple(self._reader.revision.code()),
-            allocation=allocation, step=orders.step, gpus=part.gpus or (),
+            allocation=allocation, step=orders.step, gpus=part.gpus or (), scheduler=self._scheduler,
         )  # fmt: skip
         if not self._children:
             self._kills.forget()
         pid = fork(self.workspace, work, place, part)
         child = Child(pid, os.pidfd_open(pid), work.unit(self.workspace), part, allocation)
         self._children[pid] = child
+        self._took_up = True
         if self._leaving is not None:
             self._tell(child, self._leaving)
 
@@ -358,14 +374,21 @@ class Worker:
                 continue
             self.done += 1
             self._end_for(child, status, told)
-            self._after(child)
+            self._after(child, told)
         return found
 
-    def _after(self, child: Child) -> None:
-        """A failure that may concern others is looked at soon: the node's, and a bug that the next trial would meet too."""
+    def _after(self, child: Child, told: int | None) -> None:
+        """What may concern others is looked at soon: that the node failed, a bug that the next trial would meet too, an order to leave."""
         mine = {attempt.number for attempt in self._mine(child)}
-        view = next((view for view in self._reader.reader.attempts(child.unit) if view.number in mine), None)
-        if view is None or view.state != "failed":
+        views = self._reader.reader.attempts(child.unit)
+        view = next((view for view in views if view.number in mine), None)
+        if view is None:
+            return
+        if self.orders.step and told is None and _was_told(view) and view is views[-1]:
+            # a scheduler that sends no warning before it preempts tells the ranks of a step, and not the worker outside of it
+            self._why = f"its ranks were told to leave ({view.state})"
+            self._leave(signal.SIGUSR2 if view.state == "time_limit" else signal.SIGTERM, None)
+        if view.state != "failed":
             return
         if view.cause == "node_failure":
             self._failed_node = str(view.message)
@@ -397,7 +420,7 @@ class Worker:
 
     def _end_of(self, child: Child, status: int, told: int | None, attempt: Attempt) -> dict[str, Any]:
         """Fields of the last line of a child that ended without a word."""
-        fields = end_without_word(status, told, child.allocation)
+        fields = end_without_word(status, told, child.allocation, self._scheduler)
         if fields is not None:
             return fields
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
@@ -405,6 +428,6 @@ class Worker:
         return {"state": "failed", "cause": cause, "message": message}
 
 
-def _alike(one: Shape, other: Shape) -> bool:
-    """Whether two shapes differ in nothing but the time."""
-    return replace(one, time=None) == replace(other, time=None)
+def _was_told(view: AttemptView) -> bool:
+    """Whether an attempt ended because its allocation does, or because its processes were ordered to leave."""
+    return view.state in ("preempted", "time_limit") or (view.state == "interrupted" and view.ask == "stop")

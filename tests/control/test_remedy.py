@@ -70,5 +70,24 @@ def test_a_time_limit_without_a_checkpoint_asks_for_more_time() -> None:
     assert remedy([AttemptView(1, "time_limit", evidence="x")], POLICY).time is None, "a limit that nobody wrote down"
 
 
+def met(number: int, left: float, **more: float) -> AttemptView:
+    return AttemptView(number, "time_limit", evidence="x", owner={"limit": 14_400.0, "left": left, **more})
+
+
+def test_an_attempt_that_began_shortly_before_the_limit_shows_nothing_by_meeting_it() -> None:
+    late = [met(1, 300.0), met(2, 600.0)]
+    assert remedy(late, POLICY).time is None
+    assert derive(late, published=False).claimable, "and it is no attempt without progress"
+    assert remedy([met(1, 14_000.0)], POLICY).time == 28_000.0
+    assert derive([met(1, 14_000.0), met(2, 14_000.0)], published=False).cause == "no_progress"
+
+
+def test_longer_is_never_less_than_usual_and_never_more_than_may_be() -> None:
+    """The limit may have been that of a short night; SLURM lets what is above the partition's limit wait for ever."""
+    night = AttemptView(1, "time_limit", evidence="x", owner={"limit": 1800.0, "left": 1790.0, "usual": 14_400.0})
+    assert remedy([night], POLICY).time == 14_400.0
+    assert remedy([met(1, 14_000.0, usual=14_400.0, most=21_600.0)], POLICY).time == 21_600.0
+
+
 def test_every_rung_is_a_setting_of_an_execution() -> None:
     assert {rung.setting for rung in LADDER} <= set(ExecutionConfig.model_fields)

@@ -20,7 +20,7 @@ import pytest
 from core.definition.plan import PlannedTrial, Shape
 from core.run import child, worker
 from core.run.attempt import Place, Work
-from core.run.leaving import Allocation
+from core.run.leaving import Allocation, AskScheduler, Word
 from core.run.orders import Orders
 from core.run.packing import Allotted
 from core.run.passing import Start
@@ -59,7 +59,12 @@ def until_told(workspace: Workspace, work: Work, attempt: Attempt, place: Place)
 
 @contextmanager
 def working(
-    workspace: Workspace, trials: list[PlannedTrial], start_pass: Start | None = None, pause: float = 60.0, **more: Any
+    workspace: Workspace,
+    trials: list[PlannedTrial],
+    start_pass: Start | None = None,
+    pause: float = 60.0,
+    scheduler: AskScheduler | None = None,
+    **more: Any,
 ) -> Iterator[int]:
     """A worker with four GPUs, in a process of its own: room for two trials; yields its pid."""
     meta = {"digest": "s", "name": "s", "project": "s", "rehearsal": False}
@@ -76,7 +81,7 @@ def working(
             worker.LOOK_SECONDS = 0.1
             worker.TICK_SECONDS = pause
             child.perform = until_told  # type: ignore[assignment]
-            worker.Worker(workspace, replace(orders, **more), start_pass).run()
+            worker.Worker(workspace, replace(orders, **more), start_pass, scheduler).run()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -170,6 +175,19 @@ def test_a_warning_reaches_all_of_them(place: Workspace) -> None:
     assert left(place)["reason"] == "signal SIGUSR2"
 
 
+def test_shortly_before_the_time_limit_nothing_further_is_taken_up(place: Workspace) -> None:
+    """What it takes up first it takes up in any case: else a job that comes late would be followed by others that come late."""
+    trials = plan(3)
+    for trial in trials:
+        (place.root / f"end-{trial.id}").touch()
+    near = Allocation(warned=3450.0, began=time.time() - 3300, job_id="7_0", limit=3600.0)
+    with working(place, trials, allocation=near):
+        pass
+    assert left(place) | {"reason": "", "t": 0} == {"reason": "", "done": 2, "t": 0} and "time limit is near" in left(place)["reason"]
+    had = [attempt.owner()["left"] for trial in trials for attempt in place.trial(trial.id).attempts()]
+    assert len(had) == 2 and all(200 < seconds <= 300 for seconds in had), "what each had is written down"
+
+
 def passing(workspace: Workspace) -> Start:
     """A pass that takes a while, and writes down whether the worker had left when it began."""
     folder = workspace.jobs / "rs-s-0001"
@@ -194,6 +212,30 @@ def test_passes_are_made_while_trials_run(place: Workspace) -> None:
         wait_for((place.jobs / "rs-s-0001" / "pass").exists)
         assert len(place.trial(trial.id).attempts()) == 1 and not place.trial(trial.id).result.exists()
         os.kill(pid, signal.SIGUSR2)
+
+
+def test_a_worker_outside_of_the_step_leaves_where_only_the_ranks_were_told_to(place: Workspace) -> None:
+    """SLURM without a warning before a preemption signals the steps alone; a second attempt would begin in the grace time."""
+    (trial,) = plan(1)
+    given = Allocation(warned=60.0, began=time.time(), job_id="7_0", limit=3600.0)
+    with working(place, [trial], passing(place), allocation=given, step=("srun",)):
+        wait_for(lambda: lines(place.trial(trial.id), 1))
+        os.kill(place.trial(trial.id).attempts()[0].owner()["pid"], signal.SIGUSR2)
+    assert left(place)["reason"] == "its ranks were told to leave (preempted)" and len(place.trial(trial.id).attempts()) == 1
+    assert (place.jobs / "rs-s-0001" / "pass").read_text().split() == ["True"]
+
+
+@pytest.mark.parametrize("word", [Word(ending=True), Word(preempted=True), None], ids=["cancelled", "preempted", "silent"])
+def test_only_a_worker_that_somebody_cancels_sends_no_other(place: Workspace, word: Word | None) -> None:
+    (trial,) = plan(1)
+    given = Allocation(warned=60.0, began=time.time(), job_id="7_0", limit=3600.0)
+    with working(place, [trial], passing(place), scheduler=lambda: word, allocation=given) as pid:
+        wait_for(lambda: lines(place.trial(trial.id), 1))
+        os.kill(pid, signal.SIGTERM)
+    assert len(place.trial(trial.id).attempts()) == 1
+    state = lines(place.trial(trial.id), 1)[-1]["state"]
+    assert state == ("preempted" if word is not None and word.preempted else "interrupted")
+    assert (place.jobs / "rs-s-0001" / "pass").exists() == (word != Word(ending=True))
 
 
 def test_there_is_no_last_pass_where_nothing_is_left_to_do(place: Workspace) -> None:

@@ -178,6 +178,19 @@ def test_a_worker_is_warned_before_its_limit_and_killed_at_it(tmp_path: Path, mo
     assert states(place, SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock)) == [(False, "time_limit")]
 
 
+def test_no_worker_asks_for_more_than_its_partition_allows(place: Workspace, slurm: FakeSlurm) -> None:
+    """SLURM takes such a job and lets it wait for ever (PartitionTimeLimit)."""
+    slurm.partition["MaxTime"] = "06:00:00"
+    given = submitter(place, slurm)
+    assert given.room(Shape(time=86_400.0)).seconds == 6 * 3600
+    given.submit("s", 1, Shape(time=86_400.0), 1)
+    given.submit("s", 1, Shape(), 1)
+    submitter(place, slurm, max_time="2h").submit("s", 1, Shape(time=86_400.0), 1)
+    assert [task.options["time"] for task in slurm.tasks] == ["360", "240", "120"]
+    record = json.loads((place.jobs / "rs-s-0001" / "job.json").read_text())
+    assert (record["limit"], record["usual"], record["most"]) == (21_600.0, 21_600.0, 21_600.0)
+
+
 def test_jobs_of_a_node_that_dies_come_back_only_where_the_profile_says_so(place: Workspace, slurm: FakeSlurm) -> None:
     submitter(place, slurm, sbatch={"requeue": "true"}).submit("s", 1, Shape(gpus=1), 1)
     submitter(place, slurm).submit("t", 1, Shape(gpus=1), 1)

@@ -63,14 +63,15 @@ class Toy:
         allocation = self._allocation(record, task)
         identity = {"host": task.node, "boot": "", "pid": 1, "job_id": task.id, "restart": task.restart}
         write_atomic(folder / "worker.json", json.dumps({**identity, "began": task.began, "t": self.now}))
-        reason = None
+        reason, began = None, False
         while reason is None:
-            reason = None if self.deaf else allocation.closed(self.now)
+            reason = None if self.deaf else allocation.closed(self.now) or (allocation.late(self.now) if began else None)
             found = None if reason else self._claimable(record)
             if found is None:
                 reason = reason or "nothing left to claim"
                 break
             planned, number, evidence = found
+            began = True
             yield from self._train(task, allocation, folder.name, self.workspace.trial(planned.id), number, evidence)
             if task.signals or (allocation.leave is not None and self.now >= allocation.leave):
                 reason = "its night ends"

@@ -6,7 +6,7 @@ worker and its child.
 
 Where a trial has several ranks, the worker is the batch script itself, on the first node, and each attempt is an srun step
 (:func:`step`) over all nodes. The warning (``--signal=B:USR2@LEAD``) then goes to the worker alone, which passes it on. Of a profile with a
-container the ranks run in it, and so does the check of the nodes (:func:`check`); the worker, which needs srun, stays outside.
+container the ranks run in it; the worker, which needs srun, stays outside. The check of several nodes is a step, too (:func:`check`).
 
 Nothing is requeued unless the profile says so: a new worker takes the trial from its checkpoint.
 """
@@ -92,8 +92,11 @@ def step(profile: Profile, shape: Shape, python: str) -> list[str]:
 
 
 def check(profile: Profile, shape: Shape, python: str) -> list[str]:
-    """The command that checks every node of a job inside the container; the job's folder follows. Empty where the worker does it itself."""
-    if shape.processes == 1 or profile.container is None:
+    """The command that checks every node of a job, inside the container where there is one; the job's folder follows.
+
+    Empty where the worker does it itself: it stands on the only node, and in the container.
+    """
+    if shape.nodes == 1 and (shape.processes == 1 or profile.container is None):
         return []
     gpus = allotted(profile, shape).gpus
     return [

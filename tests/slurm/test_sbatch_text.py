@@ -132,8 +132,18 @@ def test_ranks_run_inside_the_container_and_the_worker_outside() -> None:
     step = " ".join(sbatch.step(pyxis, shape, "/env/bin/python"))
     assert step.endswith("--gres=gpu:4 --container-image=nvcr.io#rm --container-mounts=/shared:/shared python3 -u -m slurm.start_rank")
     assert sbatch.command(pyxis, shape, "/env/bin/python", FOLDER).startswith("exec /env/bin/python -u -m slurm.start_array")
-    for one in (sbatch.check(pyxis, Shape(gpus=1), "python"), sbatch.check(Profile(kind="slurm"), shape, "python")):
-        assert one == [], "the worker is inside itself, or there is no inside"
+    assert sbatch.check(pyxis, Shape(gpus=1), "python") == [], "the worker is inside itself"
+
+
+def test_every_node_of_several_is_checked_also_without_a_container() -> None:
+    """The worker stands on the first; a bad second one would eat every trial."""
+    plain = Profile(kind="slurm")
+    assert " ".join(sbatch.check(plain, Shape(nodes=4, gpus=32), "/env/bin/python")) == (
+        "srun --exact --unbuffered --nodes=4 --ntasks=4 --ntasks-per-node=1 --cpus-per-task=1 --gres=gpu:8 "
+        "/env/bin/python -u -m slurm.start_check"
+    )
+    for shape in (Shape(), Shape(gpus=8)):
+        assert sbatch.check(plain, shape, "python") == [], "the worker checks the node that it stands on"
 
 
 def test_a_job_of_a_night_is_the_golden_one() -> None:

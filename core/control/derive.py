@@ -175,10 +175,12 @@ def _verdict(attempts: Sequence[AttemptView], policy: Policy, changes: Remedy) -
     for attempt in attempts:
         progressed = attempt.checkpoint > newest
         newest = max(newest, attempt.checkpoint)
-        counts = attempt.state == "lost" or (attempt.state == "time_limit" and had_time(attempt))
-        silent = 0 if progressed or attempt.state not in ("lost", "time_limit") else silent + counts
+        if progressed or attempt.state not in ("lost", "time_limit", "preempted"):
+            silent = 0
+        elif attempt.state == "lost" or (attempt.state == "time_limit" and had_time(attempt)):
+            silent += 1  # one that was preempted says nothing of the trial, for or against it
     if silent >= LOST_WITHOUT_PROGRESS:
-        return "no_progress", f"{silent} attempts in a row ended without a newer checkpoint"
+        return "no_progress", f"{silent} attempts in a row ended without a newer checkpoint, preemptions left out"
     return None, None
 
 

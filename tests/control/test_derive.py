@@ -80,6 +80,14 @@ def test_attempts_that_save_nothing_end_the_trial_and_progress_starts_the_count_
     assert derive([*lost, attempt(2, "lost", checkpoint=40)], published=False).claimable
 
 
+def test_a_preemption_neither_counts_nor_lets_the_count_begin_again() -> None:
+    views = [attempt(1, "time_limit"), attempt(2, "preempted")]
+    assert derive(views, published=False).claimable
+    status = derive([*views, attempt(3, "time_limit")], published=False)
+    assert (status.state, status.cause) == ("failed", "no_progress")
+    assert derive([attempt(1, "time_limit"), attempt(2, "preempted", checkpoint=5), attempt(3, "time_limit")], published=False).claimable
+
+
 def test_a_preempted_attempt_is_not_a_failed_one() -> None:
     views = [attempt(n, "preempted") for n in range(1, 9)]
     assert derive(views, published=False).claimable

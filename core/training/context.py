@@ -69,7 +69,7 @@ class RunContext(Protocol):
         """Record what is known only once the data have been read: ``data`` (their fingerprint), ``counts`` of examples by source."""
 
     def asked(self) -> Ask | None:
-        """What the outside asks for now; cheap, called once a step."""
+        """What the outside asks for now; cheap, called once a step and between the batches of a validation. ``checkpoint`` is said once."""
 
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Make a checkpoint: ``write`` fills a fresh folder, which is then digested, synced, renamed and journalled."""

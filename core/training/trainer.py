@@ -95,6 +95,7 @@ class Trainer:
             self.progress, self.best_weights = read_progress(context.resume, self.ranks.first)
         self.saved_at = time.monotonic()
         self.saved_step = self.progress.step
+        self.wanted = False  # a checkpoint, asked for amid a validation
 
     def run(self) -> dict[str, float]:
         """Steps until the budget is used or training stops early; then publish."""
@@ -105,8 +106,11 @@ class Trainer:
                 progress.finished = True
                 if self.validation_is_due(1.0):
                     self.validate()
+            unfinished = self.validation_was_left()
             while not progress.finished:
-                self.step()
+                if not unfinished:
+                    self.step()
+                unfinished = False
                 done = budget.progress(progress.pairs, progress.tokens)
                 progress.finished = done >= 1.0
                 if self.validation_is_due(done):
@@ -204,9 +208,20 @@ class Trainer:
         every = self.config.train.validate_every or self.config.execution.validate_every
         return self.progress.finished or math.floor(done / every + 1e-9) > self.progress.validations
 
+    def validation_was_left(self) -> bool:
+        """Whether the checkpoint that training goes on from was made amid the validation after its step: that comes first, then."""
+        done = self.budget.progress(self.progress.pairs, self.progress.tokens)
+        return self.progress.step > 0 and not self.progress.finished and (done >= 1.0 or self.validation_is_due(done))
+
     @torch.no_grad()
     def validate(self) -> bool:
-        """Loss, accuracy and margin on the validation split; returns whether training stops early."""
+        """Loss, accuracy and margin on the validation split; returns whether training stops early.
+
+        Told to leave, it leaves amid it: a whole validation may take longer than the warning leaves. The next attempt does it again.
+
+        Raises:
+            Interrupted: after saving.
+        """
         progress, config = self.progress, self.config
         self.engine.train(False)
         count = len(self.data.held_out)
@@ -216,6 +231,7 @@ class Trainer:
             output, pair_losses = self.forward(micro)
             outputs.append(output)
             losses.append(pair_losses)
+            self.leave_validation()
         metrics = {"loss": float(self.ranks.rows(torch.cat(losses), count).mean()), **self.summary(outputs, count)}
         every = config.train.validate_every or config.execution.validate_every
         progress.validations = math.floor(self.budget.progress(progress.pairs, progress.tokens) / every + 1e-9)
@@ -232,6 +248,16 @@ class Trainer:
             progress.stale += 1
         return stop is not None and progress.stale >= stop.patience
 
+    def leave_validation(self) -> None:
+        """Save and leave where that is asked for; a checkpoint alone has time until the validation has ended."""
+        ask = self.ranks.agree(self.context.asked())
+        if ask == "checkpoint":
+            self.wanted = True
+        elif ask is not None and self.progress.step > 0:
+            self.progress.finished = False
+            self.save()
+            raise Interrupted(ask, self.progress.step)
+
     # -- checkpoints and the end --------------------------------------------------------------------------------------------
 
     def obey(self) -> None:
@@ -243,6 +269,7 @@ class Trainer:
         ask = self.ranks.agree(self.context.asked())
         if self.progress.finished:
             return
+        ask, self.wanted = ask or ("checkpoint" if self.wanted else None), False
         steps = self.config.execution.checkpoint_steps
         if steps is not None:
             due = self.progress.step % steps == 0

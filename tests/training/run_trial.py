@@ -42,7 +42,10 @@ class FolderContext:
         self.facts = facts
 
     def asked(self):
-        return self.ask if self.stop_at == self.step else None
+        if self.stop_at != self.step:
+            return None
+        said, self.ask = self.ask, None if self.ask == "checkpoint" else self.ask  # as an attempt does
+        return said
 
     def save(self, step, write):
         folder = self.folder / f"checkpoint-{step}"

@@ -90,6 +90,38 @@ def test_a_resumed_run_equals_an_undisturbed_one_to_the_bit(tmp_path):
     assert {k: v for k, v in results[0].items() if not k.endswith(TIMES)} == {k: v for k, v in results[1].items() if not k.endswith(TIMES)}
 
 
+class Amid(FolderContext):
+    """Told to leave after the first batch of the validation after step ``stop_at``."""
+
+    trained = 0
+
+    def metrics(self, group, step, values):
+        super().metrics(group, step, values)
+        self.trained = step if group == "train" else self.trained
+
+    def asked(self):
+        return "time_limit" if self.trained == self.stop_at and self.step == self.stop_at - 1 else None
+
+
+def test_told_to_leave_amid_a_validation_it_leaves_and_the_next_attempt_does_it_again(tmp_path):
+    """A warning that is heard only after a whole validation may come too late; the numbers are those of an undisturbed run."""
+    train_section = {"steps": 1, "select": "best", "early_stop": {"patience": 9}, "validate_every": 0.3}
+    config = make(train=train_section, execution={"micro_batch": 4})
+    straight = FolderContext(tmp_path / "straight")
+    final = train(config, straight)
+    validated = straight.read("validation")
+    for step in (min(validated), max(validated)):
+        first = Amid(tmp_path / f"first-{step}", stop_at=step)
+        with pytest.raises(Interrupted) as left:
+            train(config, first)
+        assert (left.value.ask, left.value.step, first.saved) == ("time_limit", step, [step])
+        second = FolderContext(tmp_path / f"second-{step}", resume=first.folder / f"checkpoint-{step}")
+        again = train(config, second)
+        assert {k: v for k, v in again.items() if not k.endswith(TIMES)} == {k: v for k, v in final.items() if not k.endswith(TIMES)}
+        assert {**first.read("validation"), **second.read("validation")} == validated
+        assert step == max(validated) or min(second.read("train")) == step + 1, "no step is done twice, and none is left out"
+
+
 def test_metrics_are_logged_by_step(tmp_path):
     context, final = run(tmp_path)
     rows = context.read("train")

@@ -1,6 +1,7 @@
 """``python -m slurm.start_array FOLDER``: be the worker of this array task. ``FOLDER`` is the job folder of the first task.
 
-Told to leave while it still imports, it leaves at once and says so; from then on the worker's own handlers hold. One that is warned of
+Told to leave while it still imports, it says so and leaves a pass in its place, so that a sweep that nobody watches goes on;
+from then on the worker's own handlers hold. One that is warned of
 its time limit so early would be warned again the next time: it counts as a worker that cannot start.
 """
 
@@ -29,7 +30,9 @@ def main(first: Path) -> None:
         if short:
             reason += f", {elapsed:.0f} s after its beginning: its time limit of {orders['limit'] / 60:g} minutes is too short"
         (folder / "left.json").write_text(json.dumps({"reason": reason, "done": 0, "unfit": short}), encoding="utf-8")
-        os._exit(0)
+        for deaf in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(deaf, signal.SIG_IGN)
+        os.execv(sys.executable, [sys.executable, "-m", orders["entry"].partition(":")[0], str(folder)])
 
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, leave)

@@ -23,6 +23,8 @@ from core.control.ports import UNMEASURED_SECONDS
 from core.training.context import Ask
 
 WARNING = signal.SIGUSR2
+AT_THE_LIMIT_SECONDS = 60.0
+"""An allocation that ends with less left than this has met its time limit; a scheduler looks at limits now and then."""
 RESOLUTION_SECONDS = 120.0
 """A limit that the scheduler cuts to a deadline is cut to whole minutes, and its warning may come a minute early."""
 
@@ -140,6 +142,12 @@ class Allocation:
             return "stop"
         elapsed = (time.time() if now is None else now) - self.began
         return "time_limit" if elapsed >= self.warned else "preempted"
+
+
+def was_cancelled(allocation: Allocation, ask: AskScheduler | None) -> bool:
+    """Whether an allocation ends because somebody wishes it: it is neither taken away, nor at its limit."""
+    word, left = ask() if ask is not None else None, allocation.left(time.time())
+    return word is not None and word.ending and not word.preempted and (left is None or left > AT_THE_LIMIT_SECONDS)
 
 
 def settled(fields: dict[str, Any], ask: AskScheduler | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from core.run.attempt import Place, Work
 from core.run.child import fork
 from core.run.dying import LOST_RACE
 from core.run.fitness import problems_by, problems_here
-from core.run.leaving import Allocation, AskScheduler, end_without_word
+from core.run.leaving import Allocation, AskScheduler, end_without_word, was_cancelled
 from core.run.oom import Kills
 from core.run.orders import Orders
 from core.run.packing import Packing, Part, visible_gpus
@@ -58,8 +58,6 @@ GROWING_SECONDS = 60.0
 """So long a worker without work stays where a pass may still add trials."""
 LOOK_SECONDS = 2.0
 """How often the parent looks, while a child works, whether its night has ended or HOLD is set."""
-AT_THE_LIMIT_SECONDS = 60.0
-"""An allocation that ends with less left than this has met its time limit; a scheduler looks at limits now and then."""
 HOLD_SECONDS = 20.0
 """A training child sees HOLD itself and saves; one that scores, or is stuck, is told to leave after so long."""
 
@@ -245,8 +243,7 @@ class Worker:
             return False
         if self.orders.allocation.job_id is None:
             return True
-        word, left = self._scheduler() if self._scheduler is not None else None, self.orders.allocation.left(time.time())
-        return word is not None and word.ending and not word.preempted and (left is None or left > AT_THE_LIMIT_SECONDS)
+        return was_cancelled(self.orders.allocation, self._scheduler)
 
     def _more_to_do(self) -> bool:
         """Whether a pass may find something to do, now or when what others run has ended."""

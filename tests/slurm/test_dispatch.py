@@ -235,7 +235,9 @@ def test_a_worker_that_is_warned_of_its_limit_while_it_warms_up_says_so(tmp_path
     folder = tmp_path / "rs-s-0001"
     folder.mkdir()
     (folder / "array.json").write_text(json.dumps({"tasks": [folder.name]}))
-    (tmp_path / "slow_start.py").write_text("import pathlib, time\npathlib.Path('warming').touch()\ntime.sleep(60)\n")
+    left_behind = "if __name__ == '__main__':\n    pathlib.Path('pass').write_text(sys.argv[1])\n    sys.exit()\n"
+    warms_up = "pathlib.Path('warming').touch()\ntime.sleep(60)\n"
+    (tmp_path / "slow_start.py").write_text(f"import pathlib, sys, time\n{left_behind}{warms_up}")
     orders = {"entry": "slow_start:main", "array": {"name": "rs-s-0001-a", "task": 0}, "gpus": [], "limit": 120.0}
     for warned, unfit in ((30.0, True), (3600.0, False)):
         (folder / "job.json").write_text(json.dumps({**orders, "warned": warned}))
@@ -252,4 +254,6 @@ def test_a_worker_that_is_warned_of_its_limit_while_it_warms_up_says_so(tmp_path
         assert worker.wait(60) == 0
         left = json.loads((folder / "left.json").read_text())
         assert left["unfit"] is unfit and ("its time limit of 2 minutes is too short" in left["reason"]) is unfit
+        assert (tmp_path / "pass").read_text() == str(folder), "it may have been the last: a pass sends the next"
         (tmp_path / "warming").unlink()
+        (tmp_path / "pass").unlink()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from toy_worker import plan_of, registered
 
 from core.run.leaving import Word
+from core.workspace.files import publish_folder
+from core.workspace.layout import Workspace
 from slurm.allocation import OwnJob, read
 from slurm.polling import Reply
 
@@ -67,3 +75,37 @@ def test_newer_slurm_says_the_limit_in_the_environment(tmp_path: Path) -> None:
 
     assert OwnJob(tmp_path, "10_2", ask, {"SLURM_JOB_START_TIME": "1000", "SLURM_JOB_END_TIME": "4600"}).limit() == 3600.0
     assert OwnJob(tmp_path, "10_2", lambda command: Reply(0, line("RUNNING"), ""), {}).limit() == 120.0
+
+
+@pytest.mark.parametrize("preempted", [True, False])
+def test_a_worker_that_had_not_warmed_up_leaves_a_pass_behind_unless_it_was_cancelled(tmp_path: Path, preempted: bool) -> None:
+    place = Workspace.open(tmp_path / "runs", create=True)
+    (planned,) = plan_of(1)
+    revision = registered(place, [planned])
+    trial = place.trial(planned.id)
+    trial.folder.mkdir(parents=True)
+    publish_folder(trial.result, trial.folder / ".result", lambda made: (made / "metrics.json").write_text("{}"), {})
+    folder = place.jobs / "rs-study-0001"
+    folder.mkdir()
+    orders = {"v": 1, "sweep": "study", "revision": 1, "shape": {}, "slots": 1, "allotted": {"gpus": 0, "cpus": 1, "memory": None}}
+    orders |= {
+        "threads": 1,
+        "idle": 1.0,
+        "workspace": str(place.root),
+        "warned": 13_000.0,
+        "limit": 14_400.0,
+        "array": {"name": "x", "task": 0},
+    }
+    (folder / "job.json").write_text(json.dumps(orders))
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\ncat <<'END'\n{line('COMPLETING', '2026-11-29T23:14:15' if preempted else 'None')}END\n")
+    scontrol.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}",
+        "SWEEP_JOB_ID": "7_0",
+        "SWEEP_JOB_BEGAN": str(time.time()),
+    }
+    subprocess.run([sys.executable, "-m", "sweeps.worker_main", str(folder)], env=environment, check=True, capture_output=True)
+    assert (revision.sweep.folder / "passed").exists() is preempted

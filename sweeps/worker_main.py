@@ -41,7 +41,8 @@ def main(folder: str) -> None:
         )  # fmt: skip
 
     scheduler = _scheduler(orders)
-    if scheduler is not None:
+    if scheduler is not None and orders.allocation.grid is not None:
+        # the jobs of a night are the ones that SLURM may shorten as it starts them
         orders = replace(orders, allocation=orders.allocation.lasting(scheduler.limit()))
     Worker(workspace, orders, start_pass, scheduler).run()
 

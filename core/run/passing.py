@@ -48,7 +48,7 @@ class Passes:
         marked, seen = self._marked(), self._seen
         self._seen = marked
         if not shared or marked == seen:  # whether the mark has moved, and not when: two hosts' clocks are never compared
-            self._running = self._start()
+            self._begin()
 
     def last(self, seconds: float = LAST_PASS_SECONDS) -> None:
         """Make one more and wait for it, at most so long; one that began before this worker had left does not count."""
@@ -57,8 +57,13 @@ class Passes:
         until = self._clock() + seconds
         self._wait(until)
         if self._idle():
-            self._running = self._start()
+            self._begin()
             self._wait(until)
+
+    def _begin(self) -> None:
+        if self._start is not None:
+            with suppress(OSError):  # no memory for a process just now: that is no reason to end what runs
+                self._running = self._start()
 
     def _wait(self, until: float) -> None:
         if self._running is not None:

@@ -248,6 +248,8 @@ class Worker:
     def _more_to_do(self) -> bool:
         """Whether a pass may find something to do, now or when what others run has ended."""
         self._reader.refresh()
+        if self.workspace.held:
+            return False
         if self._reader.growing:
             return True
         trials = (self._reader.trial(planned) for planned in self._reader.plan)

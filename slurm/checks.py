@@ -132,7 +132,7 @@ def _preemption(ask: Run) -> Iterator[Check]:
     if kind in ("", "(null)", "preempt/none"):
         yield Check("preemption", "ok", "none" if kind else "SLURM does not say")
         return
-    warned = any("preempt_send_user_signal" in config.get(name, "") for name in ("SlurmctldParameters", "PreemptParameters"))
+    warned = any("send_user_signal" in config.get(name, "") for name in ("SlurmctldParameters", "PreemptParameters"))
     if warned:
         yield Check("preemption", "ok", f"{kind}, with a warning")
         return

@@ -12,7 +12,8 @@ from toy_worker import plan_of, registered
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace.layout import Workspace
-from slurm import driving, partitions
+from slurm import checks, driving, partitions
+from slurm.polling import Reply
 from slurm.profile import Cluster, Profile
 from sweeps.cli import launch
 
@@ -82,3 +83,18 @@ def test_the_longest_limit_of_the_partitions(slurm: FakeSlurm) -> None:
     slurm.partition["MaxTime"] = "UNLIMITED"
     assert partitions.longest([found, *partitions.of(cluster().profile, slurm.ask)]) is None
     assert partitions.longest([]) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "verdict", "words"),
+    [
+        ("PreemptType             = preempt/none", "ok", "none"),
+        ("PreemptType = preempt/qos\nSlurmctldParameters     = enable_configless,preempt_send_user_signal", "ok", "with a warning"),
+        ("PreemptType = preempt/qos\nPreemptParameters       = send_user_signal", "ok", "with a warning"),
+        ("PreemptType = preempt/qos\nSlurmctldParameters     = (null)", "note", "without a warning"),
+        ("", "ok", "does not say"),
+    ],
+)
+def test_doctor_says_whether_preempted_jobs_are_warned(config: str, verdict: str, words: str) -> None:
+    (found,) = checks._preemption(lambda command: Reply(0, config, ""))
+    assert found.verdict == verdict and words in found.found

@@ -113,5 +113,9 @@ def test_a_keeper_makes_the_passes_and_sends_its_successor_from_its_node(study: 
     wait_for(lambda: log.exists() and "serving the nightly grids" in log.read_text(), 60)
     (first,), (second,) = jobs()["RUNNING"], jobs()["PENDING"]
     cluster.run("scancel", first)
+    wait_for(lambda: "RUNNING" not in jobs(), 30)
+    # it waits for its time, however early the first has ended: one that cannot do its work is no storm of jobs
+    wait_for(lambda: cluster.run("squeue", "--noheader", f"--jobs={second}", "--format=%r").strip() == "BeginTime", 30)
+    cluster.run("scontrol", "update", f"JobId={second}", "StartTime=now")
     wait_for(lambda: jobs().get("RUNNING") == [second] and len(jobs().get("PENDING", ())) == 1, 60)
     wait_for(lambda: log.read_text().count("serving the nightly grids") == 2, 60)

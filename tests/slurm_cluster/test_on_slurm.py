@@ -185,6 +185,7 @@ def test_doctor_names_what_is_wrong_with_a_profile(study: ClusterStudy) -> None:
     found = {line["check"]: line for line in study.json("doctor", "--cluster", "test")}
     assert found["shared workspace"]["verdict"] == "ok"
     assert found["submit from nodes"]["verdict"] == "ok" and found["reservations"]["verdict"] == "ok"
+    assert found["preemption"]["found"] == "preempt/partition_prio, with a warning"
     assert found["GPU-minutes"]["found"] == "no limit"
     assert f"{ARRAY_SIZE}: 2 workers are 1 array" in found["MaxArraySize"]["found"]
     assert found["account"]["verdict"] == "ok" and "lab" in found["account"]["found"]

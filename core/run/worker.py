@@ -101,7 +101,7 @@ class Worker:
         self._told: dict[int, int] = {}
         self._failed_node: str | None = None
         self._why: str | None = None
-        self._took_up = False
+        self._took_up: set[str] = set()
         self._held_since: float | None = None
         self._kills = Kills()
         gpus = visible_gpus(orders.allotted.gpus // orders.shape.nodes)
@@ -193,8 +193,16 @@ class Worker:
         if self._failed_node is not None:
             return f"its node failed: {self._failed_node}"
         allocation, now = self.orders.allocation, time.time()
-        # the first it takes up whenever it can: that it came late must not make it leave, and be followed by another that comes late
-        return allocation.closed(now) or (allocation.late(now) if self._took_up else None)
+        return allocation.closed(now) or (allocation.late(now) if self._had_its_turn(now) else None)
+
+    def _had_its_turn(self, now: float) -> bool:
+        """Whether it has trained, or scored until half of its time was gone.
+
+        Until then it takes up what it can, however late: that a short worker warms up for long, or scores a baseline first, must not make
+        it leave without a trial, and be followed by another that does the same.
+        """
+        left, limit = self.orders.allocation.left(now), self.orders.allocation.limit
+        return "train" in self._took_up or (bool(self._took_up) and left is not None and limit is not None and left < limit / 2)
 
     def _left(self, reason: str, **more: bool) -> None:
         left = {"reason": reason, "done": self.done, "t": round(time.time(), 3), **more}
@@ -346,7 +354,7 @@ class Worker:
         pid = fork(self.workspace, work, place, part)
         child = Child(pid, os.pidfd_open(pid), work.unit(self.workspace), part, allocation)
         self._children[pid] = child
-        self._took_up = True
+        self._took_up.add(work.kind)
         if self._leaving is not None:
             self._tell(child, self._leaving)
 

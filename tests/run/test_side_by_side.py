@@ -188,6 +188,16 @@ def test_shortly_before_the_time_limit_nothing_further_is_taken_up(place: Worksp
     assert len(had) == 2 and all(200 < seconds <= 300 for seconds in had), "what each had is written down"
 
 
+def test_a_short_worker_that_scores_first_trains_all_the_same(place: Workspace) -> None:
+    """It would be followed by others that score a baseline, find their limit near, and leave."""
+    (trial,) = plan(1, score=TWO)
+    (place.root / f"end-{trial.id}").touch()
+    short = Allocation(warned=3450.0, began=time.time(), job_id="7_0", limit=3600.0, useful=3500.0)
+    with working(place, [trial], slots=1, allocation=short):
+        pass
+    assert lines(place.trial(trial.id), 1)[-1]["state"] == "completed" and "time limit is near" in left(place)["reason"]
+
+
 def passing(workspace: Workspace) -> Start:
     """A pass that takes a while, and writes down whether the worker had left when it began."""
     folder = workspace.jobs / "rs-s-0001"

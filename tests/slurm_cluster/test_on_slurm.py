@@ -104,10 +104,10 @@ def test_at_the_time_limit_a_worker_saves_and_sends_the_next_one_which_finishes_
     # one worker at a time: the warm-up of a second would cost this one its minute
     profile = PROFILE.replace("time: 10min", "time: 1min\n  signal_lead: 20s").replace("workers: 2", "workers: 1")
     (study.folder / "clusters.yaml").write_text(profile, encoding="utf-8")
-    # forty seconds of steps: more than the warning leaves, and no work for the two cores
+    # half a minute of steps: more than the warning leaves, and no work for the two cores
     (study.folder / "slow.py").write_text(SLOW, encoding="utf-8")
     study.write("code: [slow.py]\n" + DEFINITION.replace("  train:", "  loss: {slow: {seconds: 0.5}}\n  train:"))
-    slow = ("head.layers=1", "rehearsal.steps=80")
+    slow = ("head.layers=1", "rehearsal.steps=60")
     study.run("launch", "small.yaml", "--rehearse", "--cluster", "test", "--detach", *short(*slow), *slow)
     wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "time_limit"], 75)
     wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "completed"], 150)

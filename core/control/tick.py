@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from core.control.alike import stopped
+from core.control.alike import Stopped, stopped
 from core.control.canary import Canaries, trial_seconds
 from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus, derive
@@ -325,7 +325,7 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
         if isinstance(action, Grow) and submitter is not None:
             result.grew |= reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
         if isinstance(action, Pause) and submitter is not None:
-            _pause(reader, action.trials, action.reason)
+            _pause(reader, action)
         if isinstance(action, StopDispatch):
             result.stopped = action
     if submitter is not None and any(isinstance(action, Submit) for action in actions):
@@ -345,12 +345,12 @@ def hold_back(reader: SweepReader) -> None:
     """Pause what would fail as others have; a worker calls it after a failure, before it claims the next trial."""
     entries = [(planned.id, planned.cell, reader.trial(planned).train) for planned in reader.plan]
     for group in stopped(entries, reader.policy):
-        _pause(reader, group.trials, group.reason)
+        _pause(reader, group)
 
 
-def _pause(reader: SweepReader, trials: Sequence[str], reason: str) -> None:
-    for trial in trials:
-        drop(reader.workspace.trial(trial), "pause", reason)
+def _pause(reader: SweepReader, group: Pause | Stopped) -> None:
+    for trial in group.trials:
+        drop(reader.workspace.trial(trial), "pause", group.reason, group.causes)
 
 
 def _exclude_failed_nodes(reader: SweepReader, state: SweepState) -> None:

@@ -12,9 +12,10 @@ longer. Between two calls the last answer holds.
 from __future__ import annotations
 
 import contextlib
+import pwd
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,26 @@ class SlurmScheduler:
             # a reader without write access sees the same answer again from SLURM, as long as SLURM knows it
             with contextlib.suppress(SweepError):
                 record(Path(job.details["folder"]), answer)
+
+
+def answers_of(jobs: Sequence[Job], ask: Run, users: Collection[str]) -> list[JobAnswer | None]:
+    """What one ``squeue`` for the jobs of these users says of each; ``None`` where it says nothing. Nothing is written down."""
+    known = sorted(user for user in users if _is_user(user))
+    if not jobs or not known:
+        return [None] * len(jobs)
+    rows = read_squeue(ask(("squeue", f"--user={','.join(known)}", *SQUEUE[2:])).out)
+    by_id = {row.job_id: row for row in rows}
+    by_task = {(row.name, row.array_task): row for row in rows}
+    found = [by_id.get(_job_id(job) or "") or _by_name(job, by_task) for job in jobs]
+    return [None if row is None else of_row(row, requeue=_requeue(job)) for row, job in zip(found, jobs, strict=True)]
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:  # squeue would refuse the question
+        return False
+    return True
 
 
 def _restart(job: Job) -> int:

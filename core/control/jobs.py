@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +27,7 @@ from core.definition.plan import Shape
 from core.workspace.files import write_atomic
 from core.workspace.layout import Workspace
 
-RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue", "submitter")
+RECORDED = ("allotted", "array", "cluster", "created", "gpus", "limit", "night", "requeue", "submitter")
 """What ``Job.details`` holds of the orders."""
 
 
@@ -92,8 +93,14 @@ def recorded(folder: Path) -> JobAnswer | None:
 
 
 def record(folder: Path, answer: JobAnswer) -> None:
-    """Write down the end of a worker."""
-    write_atomic(folder / "ended.json", json.dumps(asdict(answer), indent=1))
+    """Write down the end of a worker, and when it was heard of."""
+    write_atomic(folder / "ended.json", json.dumps({**asdict(answer), "t": round(time.time(), 3)}, indent=1))
+
+
+def heard(job: Job) -> float | None:
+    """Unix seconds at which a worker's end was written down."""
+    t = (_json(Path(job.details["folder"]) / "ended.json") or {}).get("t")
+    return None if t is None else float(t)
 
 
 def _json(path: Path) -> dict[str, Any] | None:  # a file that another process may be making right now

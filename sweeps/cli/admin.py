@@ -65,7 +65,7 @@ def usage(workspace: WorkspacesOption = None, since: SinceOption = WEEK, cluster
     now = time.time()
     roots = workspace or [workspace_root(None)]
     places = [Workspace.open(root) for root in roots if workspace or (root / "FORMAT").exists()]
-    own = admin.of_workspaces(places, now - seconds, now)
+    own = admin.of_workspaces(places, now - seconds, now, run)
     accounted = admin.of_accounting(run, f"now-{round(seconds)}seconds")
     budgets = admin.budgets(places, now)
     calls = admin.calls(run, {use.user for use in [*own, *(accounted or [])]})

@@ -128,14 +128,53 @@ def test_use_of_a_workspace_by_user_account_and_sweep(
     slurm.advance(300)
     slurm.preempt(slurm.tasks[0])
     slurm.advance(8 * 3600)
-    (use,) = admin.of_workspaces([place], began - 60, slurm.now)
+    (use,) = admin.of_workspaces([place], began - 60, slurm.now, slurm.ask)
     assert (use.user, use.account, use.sweep, use.jobs, use.preempted, use.running) == (user(), "proj", "study", 3, 1, 0)
     spent = sum((task.ended or 0) - (task.began or 0) for task in slurm.tasks) / 3600
     assert use.gpu_hours == pytest.approx(spent, abs=0.01) and use.wasted == {}
     (accounted,) = admin.of_accounting(slurm.ask, "now-7days") or ()
     assert (accounted.sweep, accounted.account, accounted.jobs) == ("study", "proj", 3)
     assert accounted.gpu_hours == pytest.approx(spent, abs=0.01)
-    assert admin.of_workspaces([place], slurm.now + 3600, slurm.now)[0].jobs == 0, "before --since"
+    assert admin.of_workspaces([place], slurm.now + 3600, slurm.now, slurm.ask)[0].jobs == 0, "before --since"
+
+
+def test_workers_that_run_or_died_without_a_word_count_and_so_do_trials_that_a_search_added(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    slurm, _, reader, submitter = world(place, tmp_path, monkeypatch, site)
+    slurm.user = user()
+    reader.growth.append("seeds", why="more seeds", trials=plan_of(4)[3:])
+    began = slurm.now
+    tick(reader, submitter, clock=slurm.clock)
+    slurm.advance(1800)
+    (use,) = admin.of_workspaces([place], began - 60, slurm.now, slurm.ask)
+    assert use.running == 4, "on other nodes, where no process can be looked for"
+    assert use.gpu_hours == pytest.approx(4 * 0.5, abs=0.01)
+    assert slurm.asked.count("squeue") == 1, "one question for all"
+    slurm._end(slurm.tasks[0], "NODE_FAIL")
+    monkeypatch.setattr("time.time", slurm.clock)
+    reader.state()
+    slurm.advance(1800)
+    (use,) = admin.of_workspaces([place], began - 60, slurm.now, slurm.ask)
+    assert (use.running, use.gpu_hours) == (3, pytest.approx(3 * 1.0 + 0.5, abs=0.01))
+    assert use.wasted["node_failure"] == pytest.approx(0.5, abs=0.05)
+    slurm.down = True
+    later = admin.of_workspaces([place], began - 60, slurm.now + 30 * 86400, slurm.ask)
+    assert later[0].gpu_hours == pytest.approx(3 * 4.0 + 0.5, abs=0.01), "silence is bounded by the limit of the allocation"
+
+
+def test_a_worker_of_this_machine_without_limit_counts_to_its_last_sign_of_life(place: Workspace) -> None:
+    registered(place, plan_of(1))
+    folder = place.jobs / "rs-study-0001"
+    folder.mkdir()
+    gone = {"host": "elsewhere", "boot": "", "pid": 1}
+    (folder / "job.json").write_text(json.dumps({"sweep": "study", "revision": 1, "shape": {"gpus": 2}, "created": 5e3, "submitter": gone}))
+    (folder / "worker.json").write_text(json.dumps({**gone, "began": 5000.0, "t": 5000.0}))
+    attempt = claim(place.trial(plan_of(1)[0].id), 1, "w", {"job": "rs-study-0001"})
+    assert attempt is not None
+    JournalWriter(attempt.journal, clock=lambda: 8600.0).write("progress", step=1, total=2, values={})
+    (use,) = admin.of_workspaces([place], 0.0, 1e6, lambda command: Reply(1, "", ""))
+    assert use.gpu_hours == 2.0
 
 
 def test_waste_is_told_by_cause_and_plain_admin_shows_it(
@@ -146,7 +185,14 @@ def test_waste_is_told_by_cause_and_plain_admin_shows_it(
     now = time.time()
     folder = place.jobs / "rs-study-0001"
     folder.mkdir()
-    (folder / "job.json").write_text(json.dumps({"sweep": "study", "revision": 1, "shape": vars(Shape(gpus=2)), "created": now - 7200}))
+    orders = {
+        "sweep": "study",
+        "revision": 1,
+        "shape": vars(Shape(gpus=2)),
+        "created": now - 7200,
+        "submitter": {"host": "login7", "pid": 1},
+    }
+    (folder / "job.json").write_text(json.dumps(orders))
     for planned, end in zip(revision.planned(), ({"state": "failed", "cause": "cuda_oom"}, {"state": "completed"}), strict=True):
         attempt = claim(place.trial(planned.id), 1, planned.id, {"job": "rs-study-0001"})
         assert attempt is not None

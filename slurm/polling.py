@@ -16,7 +16,7 @@ import pwd
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from core.control.jobs import record, recorded
 from core.control.ports import Job, JobAnswer
 from core.errors import SweepError
 from core.workspace import process
-from slurm.reading import FIELDS, Row, of_end, of_row, read_sacct, read_squeue
+from slurm.reading import FIELDS, Row, down, of_end, of_row, read_sacct, read_squeue
 
 CALL_SECONDS = 30.0
 LONGEST_WAIT = 300.0
@@ -73,6 +73,7 @@ class SlurmScheduler:
         self._next = float("-inf")
         self._failures = 0
         self._answers: dict[str, JobAnswer] = {}
+        self._down: dict[str, Sequence[str]] = {}
 
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """The answer for each job; one that was never submitted is left out."""
@@ -141,11 +142,22 @@ class SlurmScheduler:
                         self._settle(gone[job_id], JobAnswer(alive=False, ended="lost", evidence=evidence, restart=_restart(gone[job_id])))
 
     def _settle(self, job: Job, answer: JobAnswer) -> None:
+        if answer.cause == "node_failure":
+            answer = replace(answer, nodes=self._failed(job))
         self._answers[job.key] = answer
         if answer.ended is not None:
             # a reader without write access sees the same answer again from SLURM, as long as SLURM knows it
             with contextlib.suppress(SweepError):
                 record(Path(job.details["folder"]), answer)
+
+    def _failed(self, job: Job) -> Sequence[str]:
+        """The nodes of a job that a failure of nodes has ended which SLURM calls down; the only one of a job of one node; else none."""
+        worker = job.details.get("worker") or {}
+        if job.shape.nodes == 1:
+            return [str(worker["node"])] if worker.get("node") else []
+        if job.key not in self._down and worker.get("nodes"):
+            self._down[job.key] = down(self._ask(("sinfo", "--noheader", "--Node", "--format=%N|%T", f"--nodes={worker['nodes']}")).out)
+        return self._down.get(job.key, [])
 
 
 def answers_of(jobs: Sequence[Job], ask: Run, users: Collection[str]) -> list[JobAnswer | None]:

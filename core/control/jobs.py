@@ -82,7 +82,10 @@ def recorded(folder: Path) -> JobAnswer | None:
     """What the files of a worker say about its end, without asking anybody; ``None``: nothing."""
     ended = _json(folder / "ended.json")
     if ended is not None and ended.get("ended") in ATTEMPT_STATES:
-        return JobAnswer(False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"))
+        nodes = tuple(ended.get("nodes", ()))
+        return JobAnswer(
+            False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"), nodes=nodes
+        )
     restart = int((_json(folder / "worker.json") or {}).get("restart") or 0)
     left = _json(folder / "left.json")
     if left is not None:

@@ -77,6 +77,7 @@ class SweepReader:
         self._memory: Memory | None = None
         self._remembered = False
         self._keys: dict[str, list[str]] = {}
+        self.excluded_for: set[str] = set()
         self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._know(self.plan)
         self._taken = 0
@@ -357,6 +358,7 @@ def _exclude_failed_nodes(reader: SweepReader, state: SweepState) -> None:
     """No worker is sent for a while to a node of which the scheduler says that it failed."""
     seconds = reader.policy.config.exclude_node
     for job, answer in state.jobs:
-        worker = job.details.get("worker") or {}
-        if answer.cause == "node_failure" and seconds and worker.get("node"):
-            nodes.exclude(reader.workspace, str(worker["node"]), seconds, answer.evidence, job.key)
+        if answer.cause == "node_failure" and seconds and job.key not in reader.excluded_for:
+            reader.excluded_for.add(job.key)  # once: a user may take the exclusion away
+            for node in answer.nodes:
+                nodes.exclude(reader.workspace, node, seconds, answer.evidence, job.key)

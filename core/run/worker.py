@@ -116,7 +116,13 @@ class Worker:
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
             (self.orders.folder / name).unlink(missing_ok=True)
         allocation = self.orders.allocation
-        identity = {**process.identity(), "node": process.node(), "job_id": allocation.job_id, "restart": allocation.restart}
+        identity = {
+            **process.identity(),
+            "node": process.node(),
+            "nodes": os.environ.get("SLURM_JOB_NODELIST"),
+            "job_id": allocation.job_id,
+            "restart": allocation.restart,
+        }
         identity |= {"began": round(allocation.began, 3), "t": round(time.time(), 3)}
         write_atomic(self.orders.folder / "worker.json", json.dumps(identity, indent=1), sync=True)
         excluded = nodes.excluded(self.workspace) if self.orders.allocation.job_id is not None else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import shutil
@@ -46,7 +47,7 @@ def require_controller(cluster: Cluster, ask: Run = run) -> None:
     """
     if cluster.profile.kind != "slurm":
         return
-    bad = next((check for check in (*_commands(), *_controller(ask)) if check.verdict == "bad"), None)
+    bad = next((check for check in (*_shared_dir(cluster), *_commands(), *_controller(ask)) if check.verdict == "bad"), None)
     if bad is not None:
         raise EnvironmentFault(
             f"cluster {cluster.name} cannot be used from here",
@@ -66,6 +67,7 @@ def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check
     if any(check.verdict == "bad" for check in first):
         return
     checks: list[Callable[[], Iterator[Check]]] = [
+        lambda: _shared_dir(cluster),
         lambda: _partition(profile, ask),
         lambda: _array_size(profile, ask),
         lambda: _accounting(profile, ask),
@@ -110,6 +112,22 @@ def _partition(profile: Profile, ask: Run) -> Iterator[Check]:
         else:
             state, limit, nodes = rows[name]
             yield Check("partition", "ok" if state == "up" else "note", f"{name} is {state}, time limit {limit}, {nodes} nodes")
+
+
+def _shared_dir(cluster: Cluster) -> Iterator[Check]:
+    """The site's folder must be here and be readable, else no HOLD in it is seen; whoever may write in it sets one."""
+    folder = cluster.shared_dir
+    if folder is None:
+        yield Check("shared_dir", "note", "none in the profile: sweeps on it obey no HOLD of the site (`sweep admin stop`)")
+    elif not folder.is_dir():
+        hint = f"make it on a file system that all nodes see, or correct {cluster.name}.shared_dir"
+        yield Check("shared_dir", "bad", f"{folder} is {'no folder' if folder.exists() else 'not here'}", hint)
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        yield Check("shared_dir", "bad", f"{folder} is not readable: a HOLD in it would not be seen", f"chmod a+rx {folder}")
+    else:
+        yield Check("shared_dir", "ok", f"{folder} is readable")
+        if not os.access(folder, os.W_OK):
+            yield Check("HOLD", "note", f"you may not write in {folder}: `sweep admin stop` is for those who may")
 
 
 def _array_size(profile: Profile, ask: Run) -> Iterator[Check]:
@@ -235,17 +253,25 @@ def _from_a_node(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]
     options = [f"--{name}={value}" for name in ("partition", "account", "qos", "constraint") if (value := getattr(profile, name))]
     words = " ".join(["sbatch", "--test-only", *map(shlex.quote, options), "--ntasks=1", "--time=1", "--wrap=true"])
     sees = f"if test -e {shlex.quote(str(marker))}; then echo seen; else echo unseen; fi"
+    site = shlex.quote(str(Path(profile.shared_dir).expanduser().absolute())) if profile.shared_dir else None
+    reads = f"if test -r {site}; then echo holds; else echo no holds; fi; " if site else ""
     submits = f'if ! command -v sbatch >/dev/null; then echo no sbatch; elif said=$({words} 2>&1); then echo submits; else echo "$said"; fi'
     here = ("srun", *options, "--ntasks=1", "--time=1", f"--immediate={PATIENCE_SECONDS}", "--chdir=/")
     try:
         marker.write_text("", encoding="utf-8")
-        reply = ask((*here, "sh", "-c", f"{sees}; {submits}"))
+        reply = ask((*here, "sh", "-c", f"{reads}{sees}; {submits}"))
     except OSError as error:
         yield Check("shared workspace", "bad", f"{root}: {error.strerror}", "choose another with --workspace")
         return
     finally:
         marker.unlink(missing_ok=True)
-    sight, _, send = reply.out.strip().partition("\n")
+    out = reply.out.strip()
+    if out.startswith(("holds\n", "no holds\n")):
+        word, _, out = out.partition("\n")
+        hint = "choose a folder of the shared file system" if word == "no holds" else ""
+        seen = f"a node {'reads' if not hint else 'does not read'} {profile.shared_dir}"
+        yield Check("shared_dir on nodes", "bad" if hint else "ok", seen, hint)
+    sight, _, send = out.partition("\n")
     if sight not in ("seen", "unseen"):
         why = f"not checked, no node was free within {PATIENCE_SECONDS} s: {' '.join(reply.err.splitlines()[-1:])}"
         yield Check("shared workspace", "note", why)

@@ -298,7 +298,8 @@ class SlurmSubmitter:
                 "array": {"name": name, "task": task}, "requeue": sbatch.requeues(profile),
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
                 "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape),
-                "step": sbatch.step(profile, shape, sys.executable), "check": sbatch.check(profile, shape, sys.executable),
+                "step": sbatch.step(profile, shape, sys.executable, self.workspace.root),
+                "check": sbatch.check(profile, shape, sys.executable, self.workspace.root),
             }  # fmt: skip
             if night is not None and cut is not None:
                 numbered = int(folder.name.rsplit("-", 1)[1])

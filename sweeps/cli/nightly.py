@@ -15,7 +15,7 @@ import typer
 from core.control.tick import SweepReader, TickResult
 from core.definition.scalars import parse_duration
 from core.errors import UsageError
-from core.workspace import holds, nights
+from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
 from core.workspace.requests import user
@@ -103,8 +103,6 @@ def add(
     sweep = registered.revision.sweep.id
     grid = nights.Grid(name or sweep, sweep, window, days, where, limit, account, nice, seconds, created=round(time.time(), 3), by=user())
     nights.add(place, grid)
-    if account is not None:
-        holds.remember(registered.revision.sweep, registered.cluster.shared_dir, account)
     coming = nightly.about(place, grid, time.time())["next"]
     say(f"nightly grid {grid.name}: sweep {sweep}, {registered.plan.counts['trials']} trials, on {registered.cluster.name}")
     say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from toy_worker import Toy, plan_of, registered
 
 from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
-from core.errors import UsageError
+from core.errors import EnvironmentFault, UsageError
 from core.workspace import holds, nights
 from core.workspace.claim import claim
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Workspace
 from core.workspace.requests import user
 from slurm.accounting import read
+from slurm.checks import _from_a_node, _shared_dir, require_controller
 from slurm.cluster import SlurmSubmitter
 from slurm.polling import Reply, SlurmScheduler
 from slurm.profile import Cluster, Profile
@@ -93,6 +95,49 @@ def test_a_hold_means_whom_it_names(
     holds.set_hold(site / f"HOLD{name}", "")
     assert reader.state().held is held
     assert not place.held, "only sweeps of that cluster are held"
+
+
+def test_a_hold_of_an_account_means_the_default_one_and_those_of_nightly_grids(place: Workspace, site: Path) -> None:
+    revision = registered(place, plan_of(1))
+    asked: list[Sequence[str]] = []
+
+    def ask(command: Sequence[str]) -> Reply:
+        asked.append(command)
+        return Reply(0, "lab\n", "")
+
+    Cluster("test", Profile.model_validate({"kind": "slurm", "shared_dir": str(site)})).save(revision.sweep, ask)
+    assert asked == [("sacctmgr", "--noheader", "--parsable2", "show", "user", user(), "format=defaultaccount")]
+    nights.add(place, nights.Grid("weekly", "study", "20:00-07:00", "daily", "UTC", account="proj"))
+    for account in ("lab", "proj"):
+        holds.set_hold(site / f"HOLD.account-{account}", "")
+        assert SweepReader(place, revision).state().held, account
+        (site / f"HOLD.account-{account}").unlink()
+    Cluster("test", Profile.model_validate({"kind": "slurm", "shared_dir": str(site), "account": "other"})).save(revision.sweep, ask)
+    holds.set_hold(site / "HOLD.account-lab", "")
+    assert not SweepReader(place, revision).state().held, "the profile names another account now"
+    holds.set_hold(site / "HOLD.account-proj", "")
+    assert SweepReader(place, revision).state().held, "a launch with a changed profile forgets no grid"
+    nights.remove(place, nights.named(place, "weekly"))
+    assert not SweepReader(place, revision).state().held
+    assert len(asked) == 1, "a profile that names its account is not asked about"
+
+
+def test_doctor_looks_whether_the_sites_folder_can_be_read(site: Path, tmp_path: Path) -> None:
+    def of(folder: str) -> list[str]:
+        return [
+            check.verdict for check in _shared_dir(Cluster("c", Profile.model_validate({"kind": "slurm", "shared_dir": folder or None})))
+        ]
+
+    assert of(str(site)) == ["ok"]
+    assert of(str(tmp_path / "nowhere")) == of(str(tmp_path / "site.yaml")) == ["bad"]
+    assert of("") == ["note"]
+    gone = Cluster("c", Profile.model_validate({"kind": "slurm", "shared_dir": str(tmp_path / "nowhere")}))
+    with pytest.raises(EnvironmentFault, match="cannot be used"):
+        require_controller(gone, lambda command: Reply(0, "Slurmctld is UP", ""))
+    profile = Profile.model_validate({"kind": "slurm", "shared_dir": str(site)})
+    for word, verdict in (("holds", "ok"), ("no holds", "bad")):
+        said = list(_from_a_node(profile, tmp_path, lambda command, word=word: Reply(0, f"{word}\nseen\nsubmits\n", "")))  # type: ignore[misc]
+        assert [check.verdict for check in said] == [verdict, "ok", "ok"]
 
 
 def test_a_sweep_without_a_site_obeys_its_workspace_alone(place: Workspace, site: Path) -> None:

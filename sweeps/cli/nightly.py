@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from slurm.profile import Cluster
 
 GridArgument = Annotated[str, typer.Argument(metavar="GRID", help="The name of a nightly grid.", show_default=False)]
-HANDED_ON = ("SWEEP_DATA", "SWEEP_MODELS", "SWEEP_INDEX", "SWEEP_SITE", "MLFLOW_TRACKING_URI", "SLURM_CONF", "PATH", "PYTHONPATH")
-"""Variables of the environment that a timer's passes need as this shell has them."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -248,9 +246,10 @@ def timer(
     """Print what makes the passes: a systemd timer, lines for cron or scrontab, or a batch script (`| sbatch`) that serves them."""
     from slurm import timers
     from slurm.profile import find
+    from sweeps import nightly
 
     place = open_workspace(workspace)
-    environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    environment, left_out = nightly.handed_on(os.environ)
     command = str(Path(sys.executable).parent / "sweep")
     if kind == "systemd":
         text = timers.systemd(command, place.root, environment)
@@ -265,6 +264,8 @@ def timer(
         else:
             text = timers.keeper(command, place.root, environment, chosen.profile)
     sys.stdout.write(text)
+    if left_out:
+        hint(f"left out, because it may be secret or takes several lines: {', '.join(left_out)}; its passes and their workers do without")
     return 0
 
 

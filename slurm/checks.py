@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import re
 import shlex
@@ -18,8 +19,8 @@ from core.errors import EnvironmentFault, nearest
 from slurm import allowances, reservations
 from slurm.allowances import Allowance
 from slurm.cluster import max_array_size
-from slurm.polling import Run, run
-from slurm.profile import Cluster, Profile
+from slurm.polling import Reply, Run, run
+from slurm.profile import Cluster, Profile, default_account
 
 Verdict = Literal["ok", "note", "bad"]
 NEEDED = ("sbatch", "squeue", "scontrol", "srun", "scancel")
@@ -99,19 +100,29 @@ def _controller(ask: Run) -> Iterator[Check]:
 
 
 def _partition(profile: Profile, ask: Run) -> Iterator[Check]:
-    reply = ask(("sinfo", "--noheader", "--format=%R|%a|%l|%D"))
-    rows = {line.split("|")[0]: line.split("|")[1:] for line in reply.out.splitlines() if line.count("|") == 3}
+    reply = ask(("sinfo", "--noheader", "--format=%P|%a|%l|%D"))
+    lines = [line.split("|") for line in reply.out.splitlines() if line.count("|") == 3]
+    rows = {name.rstrip("*"): rest for name, *rest in lines}
+    names = profile.partition.split(",") if profile.partition is not None else [name[:-1] for name, *_ in lines if name.endswith("*")]
     if profile.partition is None:
         yield Check("partition", "note", f"none in the profile: SLURM's default; there are {', '.join(sorted(rows))}")
-        return
-    for name in profile.partition.split(","):
+    longest = [allowances.minutes(rows[name][1]) for name in names if name in rows]
+    # a job that names several starts in one that takes its time
+    most = max(longest, key=lambda wall: wall or math.inf, default=None) if None not in longest else None
+    for name in names:
         if name not in rows:
             close = nearest(name, rows)
             hint = f"did you mean {close}?" if close else f"there are {', '.join(sorted(rows))}"
             yield Check("partition", "bad", f"{name} does not exist", hint)
+            continue
+        state, limit, nodes = rows[name]
+        said = f"{name} is {state}, time limit {limit}, {nodes} nodes"
+        if most is not None and profile.time / 60 > most:
+            yield Check(
+                "partition", "bad", f"{said}: shorter than the profile's time ({profile.time / 3600:g} h)", "lower the profile's time"
+            )
         else:
-            state, limit, nodes = rows[name]
-            yield Check("partition", "ok" if state == "up" else "note", f"{name} is {state}, time limit {limit}, {nodes} nodes")
+            yield Check("partition", "ok" if state == "up" else "note", said)
 
 
 def _shared_dir(cluster: Cluster) -> Iterator[Check]:
@@ -157,15 +168,21 @@ def _accounting(profile: Profile, ask: Run) -> Iterator[Check]:
         yield Check("account", "bad", f"{profile.account} is none of yours", hint)
     else:
         yield Check("account", "ok", profile.account or f"none in the profile; yours: {', '.join(sorted(accounts))}")
-    mine = [row for row in rows if profile.account is None or row.where == f"account {profile.account}"]
+    account = profile.account or default_account(ask)
+    mine = [row for row in rows if account is None or row.where == f"account {account}"]
     qos = {name for row in mine for name in row.qos}
     if profile.qos is not None and qos and profile.qos not in qos:
         yield Check("qos", "bad", f"{profile.qos} is not open to you", f"yours: {', '.join(sorted(qos))}")
     elif qos:
         yield Check("qos", "ok", profile.qos or f"none in the profile; yours: {', '.join(sorted(qos))}")
-    names = {profile.qos} if profile.qos is not None else qos
-    yield from _limits(profile, mine, names, ask)
-    yield from _gpu_minutes({row.where.removeprefix("account ") for row in mine}, names, ask)
+    # the job's own, and that of its partition, whose limits hold as well
+    names = {profile.qos} if profile.qos is not None else {name for row in mine if (name := row.job_qos) is not None}
+    names |= allowances.partition_qos(ask(("scontrol", "--oneliner", "show", "partition")).out, profile.partition)
+    accounts = {row.where.removeprefix("account ") for row in mine}
+    manager = ask(("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos"))
+    shared = allowances.shared(manager.out, getpass.getuser(), accounts) if manager.code == 0 else []
+    yield from _limits(profile, [*mine, *shared], names, ask)
+    yield from _gpu_minutes(accounts, names, manager)
 
 
 def _limits(profile: Profile, mine: list[Allowance], qos: Collection[str], ask: Run) -> Iterator[Check]:
@@ -184,8 +201,7 @@ def _limits(profile: Profile, mine: list[Allowance], qos: Collection[str], ask: 
         yield Check(name, "note" if few else "ok", f"{least}{more}" if least is not None else "no limit of the association or its QOS")
 
 
-def _gpu_minutes(accounts: Collection[str], qos: Collection[str], ask: Run) -> Iterator[Check]:
-    reply = ask(("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos"))
+def _gpu_minutes(accounts: Collection[str], qos: Collection[str], reply: Reply) -> Iterator[Check]:
     if reply.code != 0:
         yield Check("GPU-minutes", "note", "the controller does not show them to you; `sshare` may")
         return

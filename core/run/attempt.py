@@ -364,10 +364,13 @@ def _train(
 
 
 def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalWriter, place: Place, echo: Echo | None) -> None:
-    from core.evaluation.scorer import score_baseline, score_trial, summarise
+    from core.evaluation.scorer import BATCH, score_baseline, score_trial, summarise
 
     began = time.monotonic()
-    journal.write("started", attempt=attempt.number, resumed=None, device=place.device, threads=place.threads)
+    changed = dict(work.status.remedy.execution)
+    execution = {"scoring_batch": BATCH, **changed} if work.planned is not None else {}
+    how = {"device": place.device, "threads": place.threads, "execution": execution, "changed": changed}
+    journal.write("started", attempt=attempt.number, resumed=None, **how)
     benchmark = work.evaluate["benchmark"]
 
     def progress(done: int, total: int) -> None:
@@ -385,7 +388,7 @@ def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         scoring = trial.scoring(work.key)
         table = score_trial(
             trial.result / "weights", config, benchmark, key=work.key, scorer=f"trial:{trial.id}", device=place.device,
-            threads=config.execution.threads or place.threads, on_progress=progress,
+            threads=config.execution.threads or place.threads, on_progress=progress, batch=execution["scoring_batch"],
         )  # fmt: skip
     code = fingerprints.code_fingerprint(place.code, rooms=fingerprints.SCORING_ROOMS)
     about = {"data_hash": table.metadata.data_hash, "scorer": table.metadata.scorer, "fingerprints": {"code": code}}

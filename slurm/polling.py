@@ -2,7 +2,8 @@
 
 One ``squeue`` for all jobs of the user answers for nearly all of them. A job that a reachable controller no longer lists has
 ended long ago, or the answer was short: ``sacct`` is asked for those (one call, where accounting is there), and then the
-controller by job id, whose *invalid job id* is the proof that it has purged a job which it once knew. A worker that wrote why it
+controller by job id, whose *invalid job id* (*not found*, of one task of an array that it still knows) is the proof that it has
+purged a job which it once knew. A worker that wrote why it
 left, or whose end was seen before (``ended.json`` in its folder), is not asked about at all.
 
 A call that fails proves nothing: every open job then counts as there, what runs in it is unknown, and the next call waits
@@ -24,15 +25,14 @@ from core.control.jobs import record, recorded
 from core.control.ports import Job, JobAnswer
 from core.errors import SweepError
 from core.workspace import process
-from slurm.reading import FIELDS, Row, down, of_end, of_row, read_sacct, read_squeue
+from slurm.reading import FIELDS, Row, down, of_end, of_row, read_sacct, read_squeue, tasks_in
 
 CALL_SECONDS = 30.0
 LONGEST_WAIT = 300.0
 ASKED_BY_ID = 4
-"""Arrays about which the controller is asked by id in one pass; the others wait for the next."""
+"""Questions about arrays and tasks by id in one pass; the others wait for the next."""
 
 SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all", f"--Format={','.join(FIELDS)}")
-UNKNOWN_ID = "Invalid job id"
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,26 @@ class SlurmScheduler:
             self._settle(job, answer)
             if answer.silent:
                 missing.append(job_id)
-        for array in [array for array in arrays if any(job_id.partition("_")[0] == array for job_id in missing)][:ASKED_BY_ID]:
-            reply = self._ask(("scontrol", "--oneliner", "show", "job", array))
-            if reply.code != 0 and UNKNOWN_ID in reply.err + reply.out:
-                for job_id in missing:
-                    if job_id.partition("_")[0] == array:
-                        evidence = f"SLURM no longer knows job {job_id}, which it once ran (purged)"
-                        # whichever incarnation ran last has ended with the job
-                        self._settle(gone[job_id], JobAnswer(alive=False, ended="lost", evidence=evidence, restart=_restart(gone[job_id])))
+        calls = ASKED_BY_ID
+        for array in arrays:
+            mine = [job_id for job_id in missing if job_id.partition("_")[0] == array]
+            if not mine or not calls:
+                continue
+            calls -= 1
+            reply = self._ask(_by_id(array))
+            if is_unknown(reply, array):
+                for job_id in mine:
+                    self._purged(gone[job_id], job_id)
+            elif reply.code == 0:  # of an array that still has tasks, those that have ended are forgotten one by one
+                for job_id in [job_id for job_id in mine if job_id.partition("_")[2] not in tasks_in(reply.out)][:calls]:
+                    calls -= 1
+                    if is_unknown(self._ask(_by_id(job_id)), job_id):
+                        self._purged(gone[job_id], job_id)
+
+    def _purged(self, job: Job, job_id: str) -> None:
+        evidence = f"SLURM no longer knows job {job_id}, which it once ran (purged)"
+        # whichever incarnation ran last has ended with the job
+        self._settle(job, JobAnswer(alive=False, ended="lost", evidence=evidence, restart=_restart(job)))
 
     def _settle(self, job: Job, answer: JobAnswer) -> None:
         if answer.cause == "node_failure":
@@ -178,6 +190,16 @@ def _is_user(name: str) -> bool:
     except KeyError:  # squeue would refuse the question
         return False
     return True
+
+
+def is_unknown(reply: Reply, job_id: str) -> bool:
+    """Whether a reachable controller says that it does not know a job, or a task of an array."""
+    said = f"{reply.err}\n{reply.out}"
+    return reply.code != 0 and ("Invalid job id" in said or f"Job {job_id} not found" in said)
+
+
+def _by_id(job_id: str) -> tuple[str, ...]:
+    return ("scontrol", "--oneliner", "show", "job", job_id)
 
 
 def _restart(job: Job) -> int:

@@ -18,6 +18,7 @@ no row, a state never heard of        nothing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -114,6 +115,11 @@ def down(text: str) -> list[str]:
     """The nodes that do not work or do not answer (``*``), of the lines of ``sinfo --Node --format=%N|%T``."""
     states = dict(line.split("|") for line in text.split() if line.count("|") == 1)
     return sorted(node for node, state in states.items() if state.endswith("*") or state.rstrip("*$@#~%+-^") in DEAD)
+
+
+def tasks_in(text: str) -> set[str]:
+    """The tasks of an array that ``scontrol --oneliner show job ARRAY`` lists one by one."""
+    return set(re.findall(r"\bArrayTaskId=(\d+)\s", text))
 
 
 def read_sacct(text: str) -> dict[str, str]:

@@ -240,3 +240,29 @@ def test_a_worker_that_is_warned_of_its_limit_while_it_warms_up_says_so(tmp_path
         left = json.loads((folder / "left.json").read_text())
         assert left["unfit"] is unfit and ("its time limit of 2 minutes is too short" in left["reason"]) is unfit
         (tmp_path / "warming").unlink()
+
+
+def test_tasks_that_were_forgotten_while_their_array_lives_are_known_to_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Workspace
+) -> None:
+    """Without accounting, and with nobody there to poll before SLURM forgot them (said by 22.05: ``Job 10_0 not found``)."""
+
+    def lasting(task: Task) -> Iterator[float]:
+        yield 1e6
+
+    slurm = FakeSlurm(tmp_path, monkeypatch, lasting, nodes={"node1": 8}, accounting=False)
+    submitter(place, slurm, time="12h").submit("s", 1, Shape(gpus=1), 8)
+    slurm.advance(60)
+    for task in slurm.tasks[:5]:
+        slurm._end(task, "NODE_FAIL")
+    slurm.advance(3600)
+    scheduler = SlurmScheduler(6, ask=slurm.ask, clock=slurm.clock)
+    jobs = jobs_of(place, "s")
+    before = len(slurm.asked)
+    answers = scheduler.poll(jobs)
+    assert [answers[job.key].ended for job in jobs] == [*["lost"] * 3, None, None, None, None, None]
+    assert all(answers[job.key].alive for job in jobs[3:])
+    assert slurm.asked[before:].count("scontrol") == 4, "the array, and so many of its tasks as one pass may ask about"
+    slurm.advance(60)
+    assert [scheduler.poll(jobs)[job.key].alive for job in jobs] == [*[False] * 5, *[True] * 3]
+    assert "purged" in scheduler.poll(jobs)[jobs[4].key].evidence

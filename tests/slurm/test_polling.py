@@ -24,6 +24,7 @@ from slurm.polling import Reply, SlurmScheduler
 NAME = "rs-s-0001-abc123"
 DOWN = Reply(1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
 NO_ACCOUNTING = Reply(1, "", "Slurm accounting storage is disabled")
+KNOWN = Reply(0, "JobId=12 ArrayJobId=12 ArrayTaskId=0 JobState=RUNNING\n", "")
 PURGED = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
 
 
@@ -31,7 +32,7 @@ class Played:
     """SLURM's commands with answers that a test sets; counts what was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Reply] = {"squeue": Reply(0, "", ""), "sacct": NO_ACCOUNTING, "scontrol": Reply(0, "JobId=12", "")}
+        self.answers: dict[str, Reply] = {"squeue": Reply(0, "", ""), "sacct": NO_ACCOUNTING, "scontrol": KNOWN}
         self.asked: list[str] = []
         self.now = 0.0
 

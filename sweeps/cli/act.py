@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +13,12 @@ from core.control.decide import SweepState, TrialStatus
 from core.control.tick import SweepReader
 from core.control.tick import tick as one_pass
 from core.definition.plan import cell_name
-from core.errors import CAUSES, EnvironmentFault, UsageError, nearest
+from core.errors import CAUSES, EnvironmentFault, SweepError, UsageError, nearest
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, event, newest, resolve
 from core.workspace.requests import Asked, Request, asked, drop
 from slurm.profile import of_sweep
-from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, open_workspace, print_json, say
+from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, hint, open_workspace, print_json, say
 from sweeps.searching import go_on, grows, stop_asking
 from sweeps.selecting import in_cells, is_forgivable, is_open, units, words
 
@@ -207,12 +207,8 @@ def tick(
     from sweeps import wiring
 
     place = open_workspace(workspace)
-    if sweep is None:
-        revisions = [r for r in (newest(s) for s in place.sweeps()) if r is not None]
-    else:
-        revisions = [resolve(place, sweep)]
-    rows = []
-    for revision in revisions:
+
+    def passed(revision: Revision) -> dict[str, Any]:
         reader = wiring.reader(place, revision)
         where = wiring.cluster(cluster, revision.sweep)
         if where != of_sweep(revision.sweep):
@@ -223,21 +219,41 @@ def tick(
                 "no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor"
             )
         trouble = None if files_only else mirror(place, revision, reader, result.state)
-        row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed}
-        row["trouble"] = result.trouble
-        row["tracker"] = trouble
-        rows.append(row)
+        found = {"counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed, "trouble": result.trouble}
+        return {"sweep": revision.sweep.id, **found, "tracker": trouble, "error": None}
+
+    rows, code = [], 0
+    for one in place.sweeps() if sweep is None else [resolve(place, sweep).sweep]:
+        try:
+            revision = newest(one)
+            if revision is None:
+                continue
+            rows.append(passed(revision))
+        except SweepError as error:
+            if sweep is not None:
+                raise
+            # what goes wrong with one sweep keeps no other from its pass
+            code = max(code, error.exit_code)
+            nothing: dict[str, Any] = {"counts": {}, "submitted": [], "closed": None, "trouble": None, "tracker": None}
+            rows.append({"sweep": one.id, **nothing, "error": "\n".join(error.lines())})
         if not json:
-            text = ", ".join(f"{n} {state}" for state, n in result.state.counts().items())
-            say(f"{revision.sweep.id}: {text}" + (f"; started {len(result.submitted)} workers" if result.submitted else ""))
-            for words in (result.closed, result.trouble):
-                if words is not None:
-                    say(f"  {words}")
-            if trouble:
-                say(f"  MLflow: {trouble}")
+            _say_passed(rows[-1])
     if json:
         print_json(rows)
-    return 0
+    return code
+
+
+def _say_passed(row: dict[str, Any]) -> None:
+    if row["error"] is not None:
+        hint(f"error: {row['sweep']}: {row['error']}")
+        return
+    text = ", ".join(f"{n} {state}" for state, n in row["counts"].items())
+    say(f"{row['sweep']}: {text}" + (f"; started {len(row['submitted'])} workers" if row["submitted"] else ""))
+    for why in (row["closed"], row["trouble"]):
+        if why is not None:
+            say(f"  {why}")
+    if row["tracker"]:
+        say(f"  MLflow: {row['tracker']}")
 
 
 def mirror(place: Workspace, revision: Revision, reader: SweepReader, state: SweepState) -> str | None:

@@ -25,6 +25,7 @@ from slurm.cluster import RETRY_SECONDS, SlurmSubmitter
 from slurm.polling import Reply, SlurmScheduler
 from slurm.profile import Cluster, Profile
 from sweeps import wiring
+from sweeps.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -266,3 +267,22 @@ def test_tasks_that_were_forgotten_while_their_array_lives_are_known_to_have_end
     slurm.advance(60)
     assert [scheduler.poll(jobs)[job.key].alive for job in jobs] == [*[False] * 5, *[True] * 3]
     assert "purged" in scheduler.poll(jobs)[jobs[4].key].evidence
+
+
+def test_a_tick_over_all_sweeps_goes_on_past_one_that_slurm_refuses(
+    place: Workspace, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        registered(place, plan_of(1, Shape()), name)
+    monkeypatch.setattr(wiring, "reader", lambda at, revision: SweepReader(at, revision, SlurmScheduler(60, slurm.ask, slurm.clock)))
+    monkeypatch.setattr(
+        wiring, "submitter", lambda at, sweep, *more: submitter(place, slurm, partition="gone" if sweep.id == "b" else "gpu")
+    )
+    assert app(["tick", "--files-only", "--json"], standalone_mode=False) == 3
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["sweep"], len(row["submitted"])) for row in rows] == [("a", 1), ("b", 0), ("c", 1)]
+    assert [row["error"] is None for row in rows] == [True, False, True] and "invalid partition" in rows[1]["error"]
+    assert app(["tick", "--files-only"], standalone_mode=False) == 3
+    assert "error: b: SLURM refuses the workers" in capsys.readouterr().err
+    with pytest.raises(EnvironmentFault, match="refuses"):
+        app(["tick", "b", "--files-only"], standalone_mode=False)

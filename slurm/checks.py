@@ -19,8 +19,9 @@ from core.errors import EnvironmentFault, nearest
 from slurm import allowances, reservations
 from slurm.allowances import Allowance
 from slurm.cluster import max_array_size
-from slurm.polling import Reply, Run, run
+from slurm.polling import Reply, Run
 from slurm.profile import Cluster, Profile, default_account
+from slurm.shared import counted
 
 Verdict = Literal["ok", "note", "bad"]
 NEEDED = ("sbatch", "squeue", "scontrol", "srun", "scancel")
@@ -40,7 +41,7 @@ class Check:
     next: str = ""
 
 
-def require_controller(cluster: Cluster, ask: Run = run) -> None:
+def require_controller(cluster: Cluster, ask: Run = counted) -> None:
     """Refuse a launch where SLURM is not here or does not answer.
 
     Raises:
@@ -57,7 +58,7 @@ def require_controller(cluster: Cluster, ask: Run = run) -> None:
         )
 
 
-def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check]:
+def examine(cluster: Cluster, workspace: Path, ask: Run = counted) -> Iterator[Check]:
     """Check a profile; each line says what was found and what to do if it will not do."""
     profile = cluster.profile
     yield Check("cluster", "ok", f"{cluster.name} ({profile.kind})")

@@ -26,7 +26,8 @@ from core.workspace import holds
 from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep
 from core.workspace.requests import user
-from slurm.polling import Run, run
+from slurm.polling import Run
+from slurm.shared import counted
 
 LOCAL = "local"
 MANAGED: Mapping[str, str] = {
@@ -143,7 +144,7 @@ class Cluster:
     name: str
     profile: Profile
 
-    def save(self, sweep: Sweep, ask: Run = run) -> None:
+    def save(self, sweep: Sweep, ask: Run = counted) -> None:
         """Keep it with a sweep; where it names no account, the one that SLURM will take is asked for, since a HOLD may mean it."""
         record = {"v": 1, "name": self.name, "profile": self.profile.model_dump(mode="json", exclude_unset=True)}
         sweep.folder.mkdir(parents=True, exist_ok=True)

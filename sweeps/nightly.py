@@ -24,8 +24,9 @@ from core.workspace.nights import Grid, Night
 from core.workspace.registration import Revision, newest
 from core.workspace.requests import user
 from slurm import accounting
-from slurm.polling import Run, run
+from slurm.polling import Run
 from slurm.profile import of_sweep
+from slurm.shared import counted
 from sweeps import wiring
 
 HANDED_ON = frozenset({"MLFLOW_TRACKING_URI", "PATH", "PYTHONPATH", "SLURM_CONF", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"})
@@ -138,7 +139,7 @@ def one_pass(
     clock: Callable[[], float] = time.time,
     reader_of: ReaderOf = wiring.reader,
     submitter_of: SubmitterOf = wiring.submitter,
-    ask: Run = run,
+    ask: Run = counted,
     also: Callable[[Revision, SweepReader, TickResult], str | None] | None = None,
 ) -> list[Passed]:
     """One pass over every sweep that a grid runs, where a night is open, due, or not yet written down as over.
@@ -218,7 +219,7 @@ def _accounted(jobs: Sequence[tuple[Job, JobAnswer]], ask: Run) -> float | None:
 
 
 def history(
-    workspace: Workspace, grid: Grid, *, clock: Callable[[], float] = time.time, reader_of: ReaderOf = wiring.reader, ask: Run = run
+    workspace: Workspace, grid: Grid, *, clock: Callable[[], float] = time.time, reader_of: ReaderOf = wiring.reader, ask: Run = counted
 ) -> Iterator[dict[str, Any]]:
     """Every night of a grid, oldest first: those that opened, those that were skipped, and those in which no pass was made."""
     now = clock()

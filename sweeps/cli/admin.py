@@ -55,7 +55,7 @@ def _plain(
 
 def usage(workspace: WorkspacesOption = None, since: SinceOption = WEEK, cluster: HoldsOption = None, json: JsonOption = False) -> int:
     """Show who runs what, GPU-hours, waste by cause, preemptions, calls and budgets: of readable workspaces, and of all by accounting."""
-    from slurm.polling import run
+    from slurm.shared import counted
     from sweeps import admin
 
     try:
@@ -65,10 +65,10 @@ def usage(workspace: WorkspacesOption = None, since: SinceOption = WEEK, cluster
     now = time.time()
     roots = workspace or [workspace_root(None)]
     places = [Workspace.open(root) for root in roots if workspace or (root / "FORMAT").exists()]
-    own = admin.of_workspaces(places, now - seconds, now, run)
-    accounted = admin.of_accounting(run, f"now-{round(seconds)}seconds")
+    own = admin.of_workspaces(places, now - seconds, now, counted)
+    accounted = admin.of_accounting(counted, f"now-{round(seconds)}seconds")
     budgets = admin.budgets(places, now)
-    calls = admin.calls(run, {use.user for use in [*own, *(accounted or [])]})
+    calls = admin.calls(counted, {use.user for use in [*own, *(accounted or [])]})
     held = [{"file": str(file), "says": says} for file, says in (holds.standing(_folder(cluster)) if cluster is not None else ())]
     uses = [*own, *(accounted or [])]
     if json:

@@ -262,7 +262,8 @@ class RankOrders:
     def write(self, attempt: Attempt, workspace: Workspace) -> None:
         """Write them into the attempt's folder, for ranks that are no forks."""
         place = asdict(self.place) | {"code": [str(file) for file in self.place.code]}
-        value = {"v": 1, "workspace": str(workspace.root), "planned": self.planned.to_json(), "resumed": self.resumed, "place": place}
+        where = {"workspace": str(workspace.root), "holds": [str(file) for file in workspace.holds]}
+        value = {"v": 1, **where, "planned": self.planned.to_json(), "resumed": self.resumed, "place": place}
         changed = {"execution": dict(self.changed.execution), "flags": self.changed.flags}
         (attempt.folder / ORDERS).write_text(json.dumps(value | {"nodes": self.nodes, "changed": changed}), encoding="utf-8")
 
@@ -275,7 +276,8 @@ class RankOrders:
         resumed = tuple(value["resumed"]) if value["resumed"] else None
         changed = Remedy(value["changed"]["execution"], tuple(value["changed"]["flags"]))
         orders = cls(PlannedTrial.from_json(value["planned"]), resumed, Place(**place), value["nodes"], changed)
-        return Workspace.open(Path(value["workspace"])), orders
+        # ranks obey what their worker obeys, also the HOLDs of the site
+        return Workspace(Workspace.open(Path(value["workspace"])).root, tuple(map(Path, value["holds"]))), orders
 
 
 def be_rank(workspace: Workspace, attempt: Attempt, orders: RankOrders, rank: int, local: int, echo: Echo | None = None) -> int:

@@ -12,9 +12,11 @@ import pytest
 from fake_slurm import FakeSlurm
 from toy_worker import Toy, plan_of, registered
 
+from core.control.remedy import Remedy
 from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault, UsageError
+from core.run.attempt import Place, RankOrders
 from core.workspace import holds, nights
 from core.workspace.claim import claim
 from core.workspace.journal import JournalWriter
@@ -95,6 +97,19 @@ def test_a_hold_means_whom_it_names(
     holds.set_hold(site / f"HOLD{name}", "")
     assert reader.state().held is held
     assert not place.held, "only sweeps of that cluster are held"
+
+
+def test_ranks_of_a_step_obey_the_holds_of_the_site_as_their_worker_does(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: Path
+) -> None:
+    _, _, reader, _ = world(place, tmp_path, monkeypatch, site)
+    attempt = claim(place.trial(reader.plan[0].id), 1, "w", {})
+    assert attempt is not None
+    RankOrders(reader.plan[0], None, Place("w"), 2, Remedy()).write(attempt, reader.workspace)
+    seen, _ = RankOrders.read(attempt)
+    assert not seen.held
+    holds.set_hold(site / "HOLD.account-proj", "")
+    assert seen.held and not place.held
 
 
 def test_a_hold_of_an_account_means_the_default_one_and_those_of_nightly_grids(place: Workspace, site: Path) -> None:

@@ -71,6 +71,9 @@ def test_what_helped_is_kept_by_every_later_attempt_and_said() -> None:
 def test_nothing_is_shrunk_where_the_definition_says_so_and_a_retry_starts_anew() -> None:
     never = Policy({"cuda_oom": 6}, FailuresConfig(shrink=False))
     assert remedy([oom(1, 8)], never).execution == {}
+    assert derive([oom(1, 8)], published=False, policy=Policy.read({"failures": {"shrink": False}})).state == "failed"
+    wanted = Policy.read({"failures": {"shrink": False, "retries": {"cuda_oom": 1}}})
+    assert derive([oom(1, 8)], published=False, policy=wanted).claimable
     from core.workspace.requests import Asked
 
     assert derive([oom(1, 8)], published=False, asked=Asked(forgiven=1)).remedy.execution == {}

@@ -7,8 +7,9 @@ A worker's life in files, below ``jobs/<key>/``, wherever it runs:
 ``worker.json``     the worker's identity, once it has imported what it needs
 ``left.json``       why the worker left, and how much it did
 ``ended.json``      what the scheduler said of its end, written by whoever heard it first
+``excluded.json``   the nodes that were left out because they failed under it; made once
 
-The last two are how workers on other hosts, which ask no scheduler, learn that an attempt has ended.
+``left.json`` and ``ended.json`` are how workers on other hosts, which ask no scheduler, learn that an attempt has ended.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from core.control.seeds.state import SeedsState
 from core.definition.plan import PlannedTrial, Shape
 from core.errors import IntegrityError
 from core.workspace import holds, nodes
-from core.workspace.files import read_json
+from core.workspace.files import create_exclusive, read_json
 from core.workspace.growth import GrowthLog
 from core.workspace.launched import last_launch
 from core.workspace.layout import Trial, Workspace
@@ -77,7 +77,6 @@ class SweepReader:
         self._memory: Memory | None = None
         self._remembered = False
         self._keys: dict[str, list[str]] = {}
-        self.excluded_for: set[str] = set()
         self.baselines: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._know(self.plan)
         self._taken = 0
@@ -358,7 +357,11 @@ def _exclude_failed_nodes(reader: SweepReader, state: SweepState) -> None:
     """No worker is sent for a while to a node of which the scheduler says that it failed."""
     seconds = reader.policy.config.exclude_node
     for job, answer in state.jobs:
-        if answer.cause == "node_failure" and seconds and job.key not in reader.excluded_for:
-            reader.excluded_for.add(job.key)  # once: a user may take the exclusion away
-            for node in answer.nodes:
-                nodes.exclude(reader.workspace, node, seconds, answer.evidence, job.key)
+        if answer.cause != "node_failure" or not answer.nodes or not seconds:
+            continue
+        done = reader.workspace.jobs / job.key / "excluded.json"
+        if done.exists():  # once a worker, whoever makes the pass: a user may take the exclusion away
+            continue
+        for node in answer.nodes:
+            nodes.exclude(reader.workspace, node, seconds, answer.evidence, job.key)
+        create_exclusive(done, json.dumps({"nodes": list(answer.nodes)}))

@@ -35,6 +35,7 @@ from core.workspace.claim import check_config, claim, newest_valid_checkpoint
 from core.workspace.files import fault
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Attempt, Scoring, Trial, Unit, Workspace, write_config
+from core.workspace.requests import asked
 
 AT_ONCE = "interrupted before a checkpoint could be saved"
 
@@ -379,6 +380,9 @@ def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         line = journal.write("score", done=done, total=total)
         if echo is not None:
             echo(line)
+        stop = "pause" if workspace.held else asked(workspace.trial(work.planned.id)).stop if work.planned is not None else None
+        if stop is not None and done < total:
+            raise Interrupted(stop, done)
 
     if work.planned is None:
         rehearsal = RehearsalConfig.model_validate(dict(work.rehearsal)) if work.rehearsal else None

@@ -56,7 +56,7 @@ GROWING_SECONDS = 60.0
 LOOK_SECONDS = 2.0
 """How often the parent looks, while a child works, whether its night has ended or HOLD is set."""
 HOLD_SECONDS = 20.0
-"""A training child sees HOLD itself and saves; one that scores, or is stuck, is told to leave after so long."""
+"""A child sees HOLD itself and leaves; one that is stuck, or between two batches of a scoring for long, is told to after so long."""
 
 
 @dataclass(frozen=True)

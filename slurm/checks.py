@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import math
+import os
 import re
 import shlex
 import shutil
@@ -17,8 +19,9 @@ from core.errors import EnvironmentFault, nearest
 from slurm import allowances, driving, reservations
 from slurm.allowances import Allowance
 from slurm.cluster import max_array_size
-from slurm.polling import Run, run
-from slurm.profile import Cluster, Profile
+from slurm.polling import Reply, Run
+from slurm.profile import Cluster, Profile, default_account
+from slurm.shared import counted
 
 Verdict = Literal["ok", "note", "bad"]
 NEEDED = ("sbatch", "squeue", "scontrol", "srun", "scancel")
@@ -38,7 +41,7 @@ class Check:
     next: str = ""
 
 
-def require_controller(cluster: Cluster, ask: Run = run) -> None:
+def require_controller(cluster: Cluster, ask: Run = counted) -> None:
     """Refuse a launch where SLURM is not here or does not answer.
 
     Raises:
@@ -46,7 +49,7 @@ def require_controller(cluster: Cluster, ask: Run = run) -> None:
     """
     if cluster.profile.kind != "slurm":
         return
-    bad = next((check for check in (*_commands(), *_controller(ask)) if check.verdict == "bad"), None)
+    bad = next((check for check in (*_shared_dir(cluster), *_commands(), *_controller(ask)) if check.verdict == "bad"), None)
     if bad is not None:
         raise EnvironmentFault(
             f"cluster {cluster.name} cannot be used from here",
@@ -55,7 +58,7 @@ def require_controller(cluster: Cluster, ask: Run = run) -> None:
         )
 
 
-def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check]:
+def examine(cluster: Cluster, workspace: Path, ask: Run = counted) -> Iterator[Check]:
     """Check a profile; each line says what was found and what to do if it will not do."""
     profile = cluster.profile
     yield Check("cluster", "ok", f"{cluster.name} ({profile.kind})")
@@ -66,6 +69,7 @@ def examine(cluster: Cluster, workspace: Path, ask: Run = run) -> Iterator[Check
     if any(check.verdict == "bad" for check in first):
         return
     checks: list[Callable[[], Iterator[Check]]] = [
+        lambda: _shared_dir(cluster),
         lambda: _partition(profile, ask),
         lambda: _array_size(profile, ask),
         lambda: _preemption(ask),
@@ -98,19 +102,45 @@ def _controller(ask: Run) -> Iterator[Check]:
 
 
 def _partition(profile: Profile, ask: Run) -> Iterator[Check]:
-    reply = ask(("sinfo", "--noheader", "--format=%R|%a|%l|%D"))
-    rows = {line.split("|")[0]: line.split("|")[1:] for line in reply.out.splitlines() if line.count("|") == 3}
+    reply = ask(("sinfo", "--noheader", "--format=%P|%a|%l|%D"))
+    lines = [line.split("|") for line in reply.out.splitlines() if line.count("|") == 3]
+    rows = {name.rstrip("*"): rest for name, *rest in lines}
+    names = profile.partition.split(",") if profile.partition is not None else [name[:-1] for name, *_ in lines if name.endswith("*")]
     if profile.partition is None:
         yield Check("partition", "note", f"none in the profile: SLURM's default; there are {', '.join(sorted(rows))}")
-        return
-    for name in profile.partition.split(","):
+    longest = [allowances.minutes(rows[name][1]) for name in names if name in rows]
+    # a job that names several starts in one that takes its time
+    most = max(longest, key=lambda wall: wall or math.inf, default=None) if None not in longest else None
+    for name in names:
         if name not in rows:
             close = nearest(name, rows)
             hint = f"did you mean {close}?" if close else f"there are {', '.join(sorted(rows))}"
             yield Check("partition", "bad", f"{name} does not exist", hint)
+            continue
+        state, limit, nodes = rows[name]
+        said = f"{name} is {state}, time limit {limit}, {nodes} nodes"
+        if most is not None and profile.time / 60 > most:
+            yield Check(
+                "partition", "bad", f"{said}: shorter than the profile's time ({profile.time / 3600:g} h)", "lower the profile's time"
+            )
         else:
-            state, limit, nodes = rows[name]
-            yield Check("partition", "ok" if state == "up" else "note", f"{name} is {state}, time limit {limit}, {nodes} nodes")
+            yield Check("partition", "ok" if state == "up" else "note", said)
+
+
+def _shared_dir(cluster: Cluster) -> Iterator[Check]:
+    """The site's folder must be here and be readable, else no HOLD in it is seen; whoever may write in it sets one."""
+    folder = cluster.shared_dir
+    if folder is None:
+        yield Check("shared_dir", "note", "none in the profile: sweeps on it obey no HOLD of the site (`sweep admin stop`)")
+    elif not folder.is_dir():
+        hint = f"make it on a file system that all nodes see, or correct {cluster.name}.shared_dir"
+        yield Check("shared_dir", "bad", f"{folder} is {'no folder' if folder.exists() else 'not here'}", hint)
+    elif not os.access(folder, os.R_OK | os.X_OK):
+        yield Check("shared_dir", "bad", f"{folder} is not readable: a HOLD in it would not be seen", f"chmod a+rx {folder}")
+    else:
+        yield Check("shared_dir", "ok", f"{folder} is readable")
+        if not os.access(folder, os.W_OK):
+            yield Check("HOLD", "note", f"you may not write in {folder}: `sweep admin stop` is for those who may")
 
 
 def _array_size(profile: Profile, ask: Run) -> Iterator[Check]:
@@ -155,15 +185,21 @@ def _accounting(profile: Profile, ask: Run) -> Iterator[Check]:
         yield Check("account", "bad", f"{profile.account} is none of yours", hint)
     else:
         yield Check("account", "ok", profile.account or f"none in the profile; yours: {', '.join(sorted(accounts))}")
-    mine = [row for row in rows if profile.account is None or row.where == f"account {profile.account}"]
+    account = profile.account or default_account(ask)
+    mine = [row for row in rows if account is None or row.where == f"account {account}"]
     qos = {name for row in mine for name in row.qos}
     if profile.qos is not None and qos and profile.qos not in qos:
         yield Check("qos", "bad", f"{profile.qos} is not open to you", f"yours: {', '.join(sorted(qos))}")
     elif qos:
         yield Check("qos", "ok", profile.qos or f"none in the profile; yours: {', '.join(sorted(qos))}")
-    names = {profile.qos} if profile.qos is not None else qos
-    yield from _limits(profile, mine, names, ask)
-    yield from _gpu_minutes({row.where.removeprefix("account ") for row in mine}, names, ask)
+    # the job's own, and that of its partition, whose limits hold as well
+    names = {profile.qos} if profile.qos is not None else {name for row in mine if (name := row.job_qos) is not None}
+    names |= allowances.partition_qos(ask(("scontrol", "--oneliner", "show", "partition")).out, profile.partition)
+    accounts = {row.where.removeprefix("account ") for row in mine}
+    manager = ask(("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos"))
+    shared = allowances.shared(manager.out, getpass.getuser(), accounts) if manager.code == 0 else []
+    yield from _limits(profile, [*mine, *shared], names, ask)
+    yield from _gpu_minutes(accounts, names, manager)
 
 
 def _limits(profile: Profile, mine: list[Allowance], qos: Collection[str], ask: Run) -> Iterator[Check]:
@@ -182,8 +218,7 @@ def _limits(profile: Profile, mine: list[Allowance], qos: Collection[str], ask: 
         yield Check(name, "note" if few else "ok", f"{least}{more}" if least is not None else "no limit of the association or its QOS")
 
 
-def _gpu_minutes(accounts: Collection[str], qos: Collection[str], ask: Run) -> Iterator[Check]:
-    reply = ask(("scontrol", "--oneliner", "show", "assoc_mgr", "flags=assoc,qos"))
+def _gpu_minutes(accounts: Collection[str], qos: Collection[str], reply: Reply) -> Iterator[Check]:
     if reply.code != 0:
         yield Check("GPU-minutes", "note", "the controller does not show them to you; `sshare` may")
         return
@@ -251,17 +286,25 @@ def _from_a_node(profile: Profile, workspace: Path, ask: Run) -> Iterator[Check]
     options = [f"--{name}={value}" for name in ("partition", "account", "qos", "constraint") if (value := getattr(profile, name))]
     words = " ".join(["sbatch", "--test-only", *map(shlex.quote, options), "--ntasks=1", "--time=1", "--wrap=true"])
     sees = f"if test -e {shlex.quote(str(marker))}; then echo seen; else echo unseen; fi"
+    site = shlex.quote(str(Path(profile.shared_dir).expanduser().absolute())) if profile.shared_dir else None
+    reads = f"if test -r {site}; then echo holds; else echo no holds; fi; " if site else ""
     submits = f'if ! command -v sbatch >/dev/null; then echo no sbatch; elif said=$({words} 2>&1); then echo submits; else echo "$said"; fi'
     here = ("srun", *options, "--ntasks=1", "--time=1", f"--immediate={PATIENCE_SECONDS}", "--chdir=/")
     try:
         marker.write_text("", encoding="utf-8")
-        reply = ask((*here, "sh", "-c", f"{sees}; {submits}"))
+        reply = ask((*here, "sh", "-c", f"{reads}{sees}; {submits}"))
     except OSError as error:
         yield Check("shared workspace", "bad", f"{root}: {error.strerror}", "choose another with --workspace")
         return
     finally:
         marker.unlink(missing_ok=True)
-    sight, _, send = reply.out.strip().partition("\n")
+    out = reply.out.strip()
+    if out.startswith(("holds\n", "no holds\n")):
+        word, _, out = out.partition("\n")
+        hint = "choose a folder of the shared file system" if word == "no holds" else ""
+        seen = f"a node {'reads' if not hint else 'does not read'} {profile.shared_dir}"
+        yield Check("shared_dir on nodes", "bad" if hint else "ok", seen, hint)
+    sight, _, send = out.partition("\n")
     if sight not in ("seen", "unseen"):
         why = f"not checked, no node was free within {PATIENCE_SECONDS} s: {' '.join(reply.err.splitlines()[-1:])}"
         yield Check("shared workspace", "note", why)

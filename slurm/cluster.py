@@ -34,9 +34,10 @@ from core.workspace import nodes, process, snapshot
 from core.workspace.files import fault, write_atomic
 from core.workspace.layout import Workspace
 from slurm import partitions, sbatch, sizes
-from slurm.polling import Reply, Run, SlurmScheduler, is_slurm, run
+from slurm.polling import Reply, Run, SlurmScheduler, is_slurm
 from slurm.profile import Cluster, Profile
 from slurm.reservations import next_begin
+from slurm.shared import counted
 
 IDLE_SECONDS = 60.0
 RETRY_SECONDS = 30.0
@@ -110,6 +111,7 @@ class SlurmSubmitter:
         workers: at most so many at once; default: the profile's limit, which it cannot exceed.
         idle: seconds without claimable work after which a worker leaves.
         ask: runs a command of SLURM.
+        look: the same for questions that can wait, within the budget of calls.
         clock: seconds.
         wall: unix seconds.
     """
@@ -121,9 +123,10 @@ class SlurmSubmitter:
         entry: str,
         workers: int | None = None,
         idle: float = IDLE_SECONDS,
-        ask: Run = run,
+        ask: Run = counted,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        look: Run | None = None,
     ) -> None:
         self.workspace = workspace
         self.cluster = cluster
@@ -132,6 +135,7 @@ class SlurmSubmitter:
         self.idle = idle
         self.trouble: str | None = None
         self._ask = ask
+        self._look = look or ask
         self._clock = clock
         self._wall = wall
         self._wait_until = float("-inf")
@@ -251,7 +255,7 @@ class SlurmSubmitter:
             return count
         # a worker that was killed left no word, and nobody may have asked for it since
         open_jobs = [job for job in jobs_of(self.workspace, names=names) if is_slurm(job)]
-        answers = SlurmScheduler(ask=self._ask, clock=self._clock).poll(open_jobs)
+        answers = SlurmScheduler(ask=self._look, clock=self._clock).poll(open_jobs)
         room = limit - sum(1 for job in open_jobs if job.key in answers and answers[job.key].alive)
         if room <= 0:
             self.trouble = f"{limit - room} workers of this workspace wait or run, limits.submitted is {limit}"
@@ -311,7 +315,8 @@ class SlurmSubmitter:
                 "warned": sbatch.warned_from(profile, shape, cut), "mounts": list(profile.mounts), "free": profile.free,
                 "limit": 60.0 * cut.minutes if cut else sbatch.time_limit(profile, shape), "useful": self._shown.useful,
                 "usual": sbatch.time_limit(self._bounded(), shape), "most": self._bounded().max_time,
-                "step": sbatch.step(profile, shape, sys.executable), "check": sbatch.check(profile, shape, sys.executable),
+                "step": sbatch.step(profile, shape, sys.executable, self.workspace.root),
+                "check": sbatch.check(profile, shape, sys.executable, self.workspace.root),
             }  # fmt: skip
             if night is not None and cut is not None:
                 numbered = int(folder.name.rsplit("-", 1)[1])

@@ -38,5 +38,5 @@ def submitter(workspace: Workspace, cluster: Cluster, entry: str, workers: int |
     if cluster.profile.kind == "slurm":
         from slurm.cluster import SlurmSubmitter  # submitit: half as dear as all else that a look at a sweep imports
 
-        return SlurmSubmitter(workspace, cluster, entry, workers)
+        return SlurmSubmitter(workspace, cluster, entry, workers, look=SharedCalls(cluster.profile.limits.calls_per_minute).ask)
     return LocalSubmitter(workspace, entry, workers, cluster)

@@ -2,7 +2,8 @@
 
 One ``squeue`` for all jobs of the user answers for nearly all of them. A job that a reachable controller no longer lists has
 ended long ago, or the answer was short: ``sacct`` is asked for those (one call, where accounting is there), and then the
-controller by job id, whose *invalid job id* is the proof that it has purged a job which it once knew. A worker that wrote why it
+controller by job id, whose *invalid job id* (*not found*, of one task of an array that it still knows) is the proof that it has
+purged a job which it once knew. A worker that wrote why it
 left, or whose end was seen before (``ended.json`` in its folder), is not asked about at all.
 
 A call that fails proves nothing: every open job then counts as there, what runs in it is unknown, and the next call waits
@@ -12,10 +13,11 @@ longer. Between two calls the last answer holds.
 from __future__ import annotations
 
 import contextlib
+import pwd
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,14 @@ from core.control.jobs import record, recorded
 from core.control.ports import Job, JobAnswer
 from core.errors import SweepError
 from core.workspace import process
-from slurm.reading import FIELDS, Row, of_end, of_row, read_sacct, read_squeue
+from slurm.reading import FIELDS, Row, down, of_end, of_row, read_sacct, read_squeue, tasks_in
 
 CALL_SECONDS = 30.0
 LONGEST_WAIT = 300.0
 ASKED_BY_ID = 4
-"""Arrays about which the controller is asked by id in one pass; the others wait for the next."""
+"""Questions about arrays and tasks by id in one pass; the others wait for the next."""
 
 SQUEUE = ("squeue", "--me", "--noheader", "--array", "--states=all", f"--Format={','.join(FIELDS)}")
-UNKNOWN_ID = "Invalid job id"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class SlurmScheduler:
         self._next = float("-inf")
         self._failures = 0
         self._answers: dict[str, JobAnswer] = {}
+        self._down: dict[str, Sequence[str]] = {}
 
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """The answer for each job; one that was never submitted is left out."""
@@ -130,21 +132,74 @@ class SlurmScheduler:
             self._settle(job, answer)
             if answer.silent:
                 missing.append(job_id)
-        for array in [array for array in arrays if any(job_id.partition("_")[0] == array for job_id in missing)][:ASKED_BY_ID]:
-            reply = self._ask(("scontrol", "--oneliner", "show", "job", array))
-            if reply.code != 0 and UNKNOWN_ID in reply.err + reply.out:
-                for job_id in missing:
-                    if job_id.partition("_")[0] == array:
-                        evidence = f"SLURM no longer knows job {job_id}, which it once ran (purged)"
-                        # whichever incarnation ran last has ended with the job
-                        self._settle(gone[job_id], JobAnswer(alive=False, ended="lost", evidence=evidence, restart=_restart(gone[job_id])))
+        calls = ASKED_BY_ID
+        for array in arrays:
+            mine = [job_id for job_id in missing if job_id.partition("_")[0] == array]
+            if not mine or not calls:
+                continue
+            calls -= 1
+            reply = self._ask(_by_id(array))
+            if is_unknown(reply, array):
+                for job_id in mine:
+                    self._purged(gone[job_id], job_id)
+            elif reply.code == 0:  # of an array that still has tasks, those that have ended are forgotten one by one
+                for job_id in [job_id for job_id in mine if job_id.partition("_")[2] not in tasks_in(reply.out)][:calls]:
+                    calls -= 1
+                    if is_unknown(self._ask(_by_id(job_id)), job_id):
+                        self._purged(gone[job_id], job_id)
+
+    def _purged(self, job: Job, job_id: str) -> None:
+        evidence = f"SLURM no longer knows job {job_id}, which it once ran (purged)"
+        # whichever incarnation ran last has ended with the job
+        self._settle(job, JobAnswer(alive=False, ended="lost", evidence=evidence, restart=_restart(job)))
 
     def _settle(self, job: Job, answer: JobAnswer) -> None:
+        if answer.cause == "node_failure":
+            answer = replace(answer, nodes=self._failed(job))
         self._answers[job.key] = answer
         if answer.ended is not None:
             # a reader without write access sees the same answer again from SLURM, as long as SLURM knows it
             with contextlib.suppress(SweepError):
                 record(Path(job.details["folder"]), answer)
+
+    def _failed(self, job: Job) -> Sequence[str]:
+        """The nodes of a job that a failure of nodes has ended which SLURM calls down; the only one of a job of one node; else none."""
+        worker = job.details.get("worker") or {}
+        if job.shape.nodes == 1:
+            return [str(worker["node"])] if worker.get("node") else []
+        if job.key not in self._down and worker.get("nodes"):
+            self._down[job.key] = down(self._ask(("sinfo", "--noheader", "--Node", "--format=%N|%T", f"--nodes={worker['nodes']}")).out)
+        return self._down.get(job.key, [])
+
+
+def answers_of(jobs: Sequence[Job], ask: Run, users: Collection[str]) -> list[JobAnswer | None]:
+    """What one ``squeue`` for the jobs of these users says of each; ``None`` where it says nothing. Nothing is written down."""
+    known = sorted(user for user in users if _is_user(user))
+    if not jobs or not known:
+        return [None] * len(jobs)
+    rows = read_squeue(ask(("squeue", f"--user={','.join(known)}", *SQUEUE[2:])).out)
+    by_id = {row.job_id: row for row in rows}
+    by_task = {(row.name, row.array_task): row for row in rows}
+    found = [by_id.get(_job_id(job) or "") or _by_name(job, by_task) for job in jobs]
+    return [None if row is None else of_row(row, requeue=_requeue(job)) for row, job in zip(found, jobs, strict=True)]
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:  # squeue would refuse the question
+        return False
+    return True
+
+
+def is_unknown(reply: Reply, job_id: str) -> bool:
+    """Whether a reachable controller says that it does not know a job, or a task of an array."""
+    said = f"{reply.err}\n{reply.out}"
+    return reply.code != 0 and ("Invalid job id" in said or f"Job {job_id} not found" in said)
+
+
+def _by_id(job_id: str) -> tuple[str, ...]:
+    return ("scontrol", "--oneliner", "show", "job", job_id)
 
 
 def _restart(job: Job) -> int:

@@ -25,6 +25,9 @@ from core.errors import DefinitionError, Place, UsageError, nearest
 from core.workspace import holds
 from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep
+from core.workspace.requests import user
+from slurm.polling import Run
+from slurm.shared import counted
 
 LOCAL = "local"
 MANAGED: Mapping[str, str] = {
@@ -144,17 +147,24 @@ class Cluster:
     name: str
     profile: Profile
 
-    def save(self, sweep: Sweep) -> None:
-        """Keep it with a sweep."""
+    def save(self, sweep: Sweep, ask: Run = counted) -> None:
+        """Keep it with a sweep; where it names no account, the one that SLURM will take is asked for, since a HOLD may mean it."""
         record = {"v": 1, "name": self.name, "profile": self.profile.model_dump(mode="json", exclude_unset=True)}
         sweep.folder.mkdir(parents=True, exist_ok=True)
         write_atomic(sweep.folder / "cluster.json", json.dumps(record, indent=1), sync=True)
-        holds.remember(sweep, self.shared_dir, self.profile.account)
+        unnamed = self.shared_dir is not None and self.profile.account is None and self.profile.kind == "slurm"
+        holds.remember(sweep, self.shared_dir, default_account(ask) if unnamed else self.profile.account)
 
     @property
     def shared_dir(self) -> Path | None:
         """The site's folder, where the profile names one."""
         return Path(self.profile.shared_dir).expanduser().absolute() if self.profile.shared_dir else None
+
+
+def default_account(ask: Run) -> str | None:
+    """The account that SLURM takes for this user's jobs where they name none; ``None`` where accounting does not say."""
+    reply = ask(("sacctmgr", "--noheader", "--parsable2", "show", "user", user(), "format=defaultaccount"))
+    return reply.out.strip().partition("\n")[0] or None if reply.code == 0 else None
 
 
 HERE = Cluster(LOCAL, Profile(kind="local"))

@@ -18,6 +18,7 @@ no row, a state never heard of        nothing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,6 +61,8 @@ CAUSES: Mapping[str, str] = {"BOOT_FAIL": "node_failure", "NODE_FAIL": "node_fai
 """What SLURM itself names as the cause of an end."""
 MAY_RETURN = frozenset({"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"})
 """Ends that SLURM shows for a moment before it puts a requeueable job back into the queue."""
+DEAD = frozenset({"down", "error", "fail", "failing", "unknown"})
+"""States of a node that has failed, as sinfo writes them."""
 STUCK = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT"})
 HELD_AFTER_FAILURE = "launch failed requeued held"
 
@@ -106,6 +109,17 @@ def read_squeue(text: str) -> list[Row]:
         if parts[0] and parts[2].isdigit():
             rows.append(Row(parts[0], parts[1], int(parts[2]), parts[3], parts[4]))
     return rows
+
+
+def down(text: str) -> list[str]:
+    """The nodes that do not work or do not answer (``*``), of the lines of ``sinfo --Node --format=%N|%T``."""
+    states = dict(line.split("|") for line in text.split() if line.count("|") == 1)
+    return sorted(node for node, state in states.items() if state.endswith("*") or state.rstrip("*$@#~%+-^") in DEAD)
+
+
+def tasks_in(text: str) -> set[str]:
+    """The tasks of an array that ``scontrol --oneliner show job ARRAY`` lists one by one."""
+    return set(re.findall(r"\bArrayTaskId=(\d+)\s", text))
 
 
 def read_sacct(text: str) -> dict[str, str]:

@@ -74,8 +74,8 @@ def warned_from(profile: Profile, shape: Shape, cut: Cut | None = None) -> float
     return max(0.0, (60.0 * cut.minutes if cut else time_limit(profile, shape)) - profile.signal_lead - RESOLUTION_SECONDS)
 
 
-def step(profile: Profile, shape: Shape, python: str) -> list[str]:
-    """The command that starts the ranks of one attempt; the attempt's folder follows. Empty for a shape of one rank.
+def step(profile: Profile, shape: Shape, python: str, root: Path) -> list[str]:
+    """The command that starts the ranks of one attempt; the attempt's folder, in the workspace ``root``, follows. Empty for one rank.
 
     ``--exact``: a step takes what it needs and no more, so that those of several trials run side by side. Where memory is counted, a step
     that names none takes all of it, and the next one would wait. One rank that fails ends all.
@@ -87,11 +87,11 @@ def step(profile: Profile, shape: Shape, python: str) -> list[str]:
         f"--ntasks-per-node={per_node(shape)}", f"--cpus-per-task={cpus_per_rank(profile, shape)}",
         *([f"--gres={_gres(profile, shape, shape.gpus)}"] if shape.gpus else []),
         *([f"--mem={_step_memory(profile, shape)}"] if slots(profile, shape) > 1 else []),
-        *_inside(profile, shape, python), "-u", "-m", RANK,
+        *_inside(profile, shape, python, root), "-u", "-m", RANK,
     ]  # fmt: skip
 
 
-def check(profile: Profile, shape: Shape, python: str) -> list[str]:
+def check(profile: Profile, shape: Shape, python: str, root: Path) -> list[str]:
     """The command that checks every node of a job, inside the container where there is one; the job's folder follows.
 
     Empty where the worker does it itself: it stands on the only node, and in the container.
@@ -101,16 +101,16 @@ def check(profile: Profile, shape: Shape, python: str) -> list[str]:
     gpus = allotted(profile, shape).gpus
     return [
         "srun", "--exact", "--unbuffered", f"--nodes={shape.nodes}", f"--ntasks={shape.nodes}", "--ntasks-per-node=1", "--cpus-per-task=1",
-        *([f"--gres={_gres(profile, shape, gpus)}"] if gpus else []), *_inside(profile, shape, python), "-u", "-m", CHECK,
+        *([f"--gres={_gres(profile, shape, gpus)}"] if gpus else []), *_inside(profile, shape, python, root), "-u", "-m", CHECK,
     ]  # fmt: skip
 
 
-def _inside(profile: Profile, shape: Shape, python: str) -> list[str]:
+def _inside(profile: Profile, shape: Shape, python: str, root: Path) -> list[str]:
     """The end of a line of srun: what it is told of the container, and the interpreter there."""
     container = profile.container
     if container is None:
         return [python]
-    return [*_pyxis(container), *_apptainer(container, shape), container.python]
+    return [*_pyxis(profile, root), *_apptainer(profile, shape, root), container.python]
 
 
 def _gres(profile: Profile, shape: Shape, gpus: int) -> str:
@@ -187,7 +187,7 @@ def parameters(
         "setup": _setup(profile, environment),
         # since SLURM 22.05 a step does not inherit the cores of its job
         "use_srun": not several,
-        "srun_args": [f"--cpus-per-task={given.cpus}", *_pyxis(profile.container)],
+        "srun_args": [f"--cpus-per-task={given.cpus}", *_pyxis(profile, root)],
         "additional_parameters": more,
     }
     # submitit writes a wckey of its own unless it is told that there is none
@@ -201,17 +201,29 @@ def _setup(profile: Profile, environment: Mapping[str, str]) -> list[str]:
     return ["export SWEEP_JOB_BEGAN=$(date +%s)", *exports(profile.env), *profile.setup, *exports(environment)]
 
 
-def _pyxis(container: Container | None) -> list[str]:
+def _pyxis(profile: Profile, root: Path) -> list[str]:
+    container = profile.container
     if container is None or container.engine != "pyxis":
         return []
-    mounts = [f"--container-mounts={','.join(container.mounts)}"] if container.mounts else []
-    return [f"--container-image={container.image}", *mounts]
+    return [f"--container-image={container.image}", f"--container-mounts={','.join(_mounts(profile, container, root))}"]
 
 
-def _apptainer(container: Container, shape: Shape) -> list[str]:
-    if container.engine != "apptainer":
+def _mounts(profile: Profile, container: Container, root: Path) -> list[str]:
+    """What the profile names, and beside it the workspace and the site's folder with its HOLD, where they do not lie within that."""
+    inside = [Path(mount.split(":")[1 if ":" in mount else 0]) for mount in container.mounts]
+    found = list(container.mounts)
+    for folder in (root, *([Path(profile.shared_dir).expanduser().absolute()] if profile.shared_dir else [])):
+        if not any(folder.is_relative_to(other) for other in inside):
+            inside.append(folder)
+            found.append(f"{folder}:{folder}")
+    return found
+
+
+def _apptainer(profile: Profile, shape: Shape, root: Path) -> list[str]:
+    container = profile.container
+    if container is None or container.engine != "apptainer":
         return []
-    binds = [word for mount in container.mounts for word in ("--bind", mount)]
+    binds = [word for mount in _mounts(profile, container, root) for word in ("--bind", mount)]
     return ["apptainer", "exec", *(["--nv"] if shape.gpus else []), *binds, container.image]
 
 
@@ -220,7 +232,7 @@ def command(profile: Profile, shape: Shape, python: str, folder: Path) -> str:
     container = profile.container
     if shape.processes > 1:  # the batch script becomes the worker: a shell would hold SLURM's warning back until it ends
         return "exec " + shlex.join([python, "-u", "-m", ENTRY, str(folder)])
-    words = [python] if container is None else [*_apptainer(container, shape), container.python]
+    words = [python] if container is None else [*_apptainer(profile, shape, folder.parent.parent), container.python]
     return shlex.join([*words, "-u", "-m", ENTRY, str(folder)])
 
 

@@ -10,17 +10,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.control import nights as limits
-from core.control.jobs import jobs_of
+from core.control.jobs import heard, jobs_of
+from core.control.ports import Job, JobAnswer
 from core.control.read import Reader
-from core.definition.plan import Shape
-from core.workspace import nights
-from core.workspace.layout import Workspace
+from core.workspace import nights, process
+from core.workspace.layout import Scoring, Workspace
 from core.workspace.registration import newest
 from slurm import accounting
-from slurm.polling import Run
+from slurm.local import LocalScheduler
+from slurm.polling import Run, answers_of, is_slurm
 from slurm.profile import of_sweep
 
 BY = ("user", "account", "sweep")
@@ -50,37 +52,65 @@ class Use:
         return {**vars(self), "gpu_hours": round(self.gpu_hours, 3), "wasted": wasted}
 
 
-def of_workspaces(workspaces: Iterable[Workspace], since: float, now: float) -> list[Use]:
-    """What the sweeps of workspaces used since then; a sweep belongs to whoever registered its newest revision."""
+def of_workspaces(workspaces: Sequence[Workspace], since: float, now: float, ask: Run) -> list[Use]:
+    """What the sweeps of workspaces used since then; a sweep belongs to whoever registered its newest revision.
+
+    SLURM is asked once, for all of them: what runs on other nodes is known to nobody else.
+    """
     found = []
+    answers = _answers(workspaces, ask)
     for workspace in workspaces:
-        reader = Reader(workspace)
+        reader = Reader(workspace, {key: answer for (root, key), answer in answers.items() if root == workspace.root})
         for sweep in workspace.sweeps():
             revision = newest(sweep)
             if revision is None:
                 continue
             account = of_sweep(sweep).profile.account or ""
             use = Use(str(revision.meta.get("by", "")), account, sweep.id, str(workspace.root))
-            shapes: dict[str, Shape] = {}
+            workers: dict[str, Job] = {}
+            seen: dict[str, float] = defaultdict(float)
             for job in jobs_of(workspace, sweep.id):
                 worker = job.details.get("worker") or {}
                 if float(job.details.get("created") or worker.get("began") or 0.0) < since:
                     continue
-                shapes[job.key] = job.shape
+                workers[job.key] = job
                 use.jobs += 1
-                use.gpu_hours += limits.gpu_seconds(job) / 3600
-            for planned in revision.planned():
-                for view in reader.attempts(workspace.trial(planned.id)):
-                    shape = shapes.get(str(view.owner.get("job")))
-                    if shape is None:
+            for planned in revision.plan():
+                trial = workspace.trial(planned.id)
+                scorings = (Scoring(folder) for folder in sorted((trial.folder / "scores").glob("*")))
+                for view in (view for unit in (trial, *scorings) for view in reader.attempts(unit)):
+                    key = str(view.owner.get("job"))
+                    if key not in workers:
                         continue
+                    shape, seen[key] = workers[key].shape, max(seen[key], view.last or 0.0)
                     use.running += view.state == "running"
                     use.preempted += view.state == "preempted"
                     if view.state in ("failed", "lost") and view.started is not None and view.last is not None:
                         hours = shape.gpus * (view.last - float(view.started["t"])) / 3600
                         use.wasted[view.cause or "lost"] += hours
+            for key, job in workers.items():
+                answer = answers.get((workspace.root, key))
+                alive = answer is not None and answer.alive and not answer.silent
+                use.gpu_hours += job.gpus * limits.lasted(job, now, seen[key], heard(job), alive) / 3600
             found.append(use)
     return found
+
+
+def _answers(workspaces: Sequence[Workspace], ask: Run) -> dict[tuple[Path, str], JobAnswer]:
+    """What is said of the workers that have not left, by workspace and key."""
+    mine = [(workspace.root, job) for workspace in workspaces for job in jobs_of(workspace) if job.left is None and heard(job) is None]
+    users = {
+        str(revision.meta.get("by", "")) for workspace in workspaces for s in workspace.sweeps() if (revision := newest(s)) is not None
+    }
+    there = [(root, job) for root, job in mine if is_slurm(job)]
+    # a process of another machine cannot be looked for
+    local = [(root, job) for root, job in mine if not is_slurm(job)]
+    here = [(root, job) for root, job in local if process.is_here(job.details.get("worker") or job.details["submitter"])]
+    said = zip(there, answers_of([job for _, job in there], ask, users), strict=True)
+    return {
+        **{(root, job.key): answer for (root, job), answer in said if answer is not None},
+        **{(root, job.key): LocalScheduler().poll([job])[job.key] for root, job in here},
+    }
 
 
 def of_accounting(ask: Run, since: str) -> list[Use] | None:

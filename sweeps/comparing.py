@@ -30,6 +30,7 @@ from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import newest, resolve
 from sweeps.reporting import Progress, read_credits, study
+from sweeps.selecting import meets
 
 ID = re.compile(r"[0-9a-f]{4,32}")
 
@@ -133,7 +134,7 @@ def _chosen(name: str, conditions: str, cells: Mapping[str, Sequence[TrialOutcom
         return [f"{ENSEMBLE}={row}" for row in ensembles if wanted in (row, row.rpartition("/")[0])]
     trained = {cell: trials[0].cell for cell, trials in cells.items() if ENSEMBLE not in trials[0].cell}
     found = _conditions(name, conditions, list(trained.values()))
-    return [cell for cell, coordinates in trained.items() if _meets(coordinates, found)]
+    return [cell for cell, coordinates in trained.items() if meets(coordinates, found)]
 
 
 def _conditions(name: str, text: str, cells: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -151,21 +152,6 @@ def _conditions(name: str, text: str, cells: Sequence[Mapping[str, Any]]) -> dic
             )  # fmt: skip
         wanted[found[0]] = value
     return wanted
-
-
-def _meets(cell: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    return all(path in cell and _equal(cell[path], text) for path, text in wanted.items())
-
-
-def _equal(value: Any, text: str) -> bool:
-    """Whether a coordinate is what the user wrote: numbers by value, the rest as written."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            return float(text) == value
-        except ValueError:
-            return False
-    written = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return written == text
 
 
 def _trial(workspace: Workspace, prefix: str) -> Side:

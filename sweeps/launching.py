@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.control import canary as canaries
+from core.control.tick import trial_key
 from core.definition import SweepDefinition, read_ensembles, reported_for, reported_others, resolve_claims
 from core.definition.plan import PlannedTrial, cell_name
 from core.errors import UsageError
@@ -150,10 +151,16 @@ def prepare(
         if wish.stop == "pause":
             registered.paused.append(wish.why or "paused")
         # what a search has stopped stays stopped
-        elif wish.stop in (("cancel", "prune") if plan.search is None else ("cancel",)) and not (folder.result / MANIFEST).exists():
+        elif wish.stop in (("cancel", "prune") if plan.search is None else ("cancel",)) and not _is_done(folder, trial):
             drop(folder, "retry")
             registered.revived += 1
     return workspace, registered
+
+
+def _is_done(folder: Trial, planned: PlannedTrial) -> bool:
+    """Whether a trial has its result and all its scores."""
+    keys = (trial_key(planned, entry) for entry in planned.evaluate)
+    return (folder.result / MANIFEST).exists() and all(folder.scoring(key).summary.exists() for key in keys)
 
 
 def _wanted_elsewhere(workspace: Workspace, sweep: Sweep) -> set[str]:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,10 +24,18 @@ from core.workspace.nights import Grid, Night
 from core.workspace.registration import Revision, newest
 from core.workspace.requests import user
 from slurm import accounting
-from slurm.polling import Run, run
+from slurm.polling import Run
 from slurm.profile import of_sweep
+from slurm.shared import counted
 from sweeps import wiring
 
+HANDED_ON = frozenset({"MLFLOW_TRACKING_URI", "PATH", "PYTHONPATH", "SLURM_CONF", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"})
+FAMILIES = ("DEEPSPEED_", "GLOO_", "HF_", "NCCL_", "SWEEP_", "TRANSFORMERS_")
+"""Variables, and beginnings of such, that the passes of a timer and the workers that they start need as this shell has them."""
+_OWN = ("SWEEP_JOB_", "SWEEP_WORKSPACE")
+"""Of one worker; and the workspace, which a timer names."""
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|AUTH")
+_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)\s*gpuh")
 
 
@@ -41,6 +49,16 @@ def parse_budget(text: str) -> float:
     if found is None or float(found[1]) <= 0:
         raise UsageError("not a budget", found=text, allowed="GPU-hours of a night, such as 512gpuh")
     return float(found[1])
+
+
+def handed_on(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What a timer's file hands on, and the names that it leaves out: a token or password is never written into it."""
+    wanted = {
+        name: value for name, value in environment.items() if name in HANDED_ON or (name.startswith(FAMILIES) and not name.startswith(_OWN))
+    }
+    secret = {name for name in wanted if _SECRET.search(name) and not name.endswith("_PATH")}
+    left_out = {name for name, value in wanted.items() if name in secret or _WITH_PASSWORD.search(value) or "\n" in value}
+    return {name: value for name, value in wanted.items() if name not in left_out}, sorted(left_out)
 
 
 def zone_here() -> str:
@@ -121,7 +139,7 @@ def one_pass(
     clock: Callable[[], float] = time.time,
     reader_of: ReaderOf = wiring.reader,
     submitter_of: SubmitterOf = wiring.submitter,
-    ask: Run = run,
+    ask: Run = counted,
     also: Callable[[Revision, SweepReader, TickResult], str | None] | None = None,
 ) -> list[Passed]:
     """One pass over every sweep that a grid runs, where a night is open, due, or not yet written down as over.
@@ -201,7 +219,7 @@ def _accounted(jobs: Sequence[tuple[Job, JobAnswer]], ask: Run) -> float | None:
 
 
 def history(
-    workspace: Workspace, grid: Grid, *, clock: Callable[[], float] = time.time, reader_of: ReaderOf = wiring.reader, ask: Run = run
+    workspace: Workspace, grid: Grid, *, clock: Callable[[], float] = time.time, reader_of: ReaderOf = wiring.reader, ask: Run = counted
 ) -> Iterator[dict[str, Any]]:
     """Every night of a grid, oldest first: those that opened, those that were skipped, and those in which no pass was made."""
     now = clock()

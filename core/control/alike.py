@@ -22,10 +22,11 @@ Entry = tuple[str, Mapping[str, Any], UnitStatus]
 
 @dataclass(frozen=True)
 class Stopped:
-    """Trials that wait although they could be claimed, and why."""
+    """Trials that wait although they could be claimed, why, and the causes of the failures that they wait for."""
 
     trials: Sequence[str]
     reason: str
+    causes: Sequence[str]
 
 
 def stopped(trials: Sequence[Entry], policy: Policy) -> list[Stopped]:
@@ -47,7 +48,7 @@ def _quick(trials: Sequence[Entry], limit: int) -> Stopped | None:
         return None
     last = failed[-1]
     words = f"{len(failed)} trials failed within {QUICK_SECONDS:g} s of their start and none has worked; see `sweep explain {last[0][:10]}`"
-    return Stopped(waiting, words)
+    return Stopped(waiting, words, _causes(failed))
 
 
 def _was_quick(status: UnitStatus) -> bool:
@@ -77,5 +78,9 @@ def _families(trials: Sequence[Entry], limit: int) -> list[Stopped]:
         message = group[-1][2].last.message if group[-1][2].last is not None else ""
         where = f" with {cell_name(common)}" if common else ""
         reason = f"{len(group)} trials{where} failed with the identical traceback ({message}); see `sweep logs {group[-1][0][:10]}`"
-        found.append(Stopped(waiting, reason))
+        found.append(Stopped(waiting, reason, _causes(group)))
     return found
+
+
+def _causes(failed: Sequence[Entry]) -> list[str]:
+    return sorted({status.cause for _, _, status in failed if status.cause})

@@ -169,10 +169,11 @@ class StopDispatch:
 
 @dataclass(frozen=True)
 class Pause:
-    """Hold trials that would fail as others have; each gets a pause request with the reason."""
+    """Hold trials that would fail as others have; each gets a pause request with the reason and the causes of those failures."""
 
     trials: Sequence[str]
     reason: str
+    causes: Sequence[str] = ()
 
 
 Action = Submit | Grow | Step | Finish | StopDispatch | Pause | Withdraw
@@ -186,7 +187,7 @@ def decide(state: SweepState, limits: Limits, now: float) -> list[Action]:
         limits: what bounds it.
         now: unix seconds, for what depends on a window or a wait.
     """
-    pauses = [] if state.held else [Pause(group.trials, group.reason) for group in _stopped(state, limits.policy)]
+    pauses = [] if state.held else [Pause(group.trials, group.reason, group.causes) for group in _stopped(state, limits.policy)]
     if pauses:
         # carried out first: the next pass sees what is left
         return list(pauses)

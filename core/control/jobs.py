@@ -7,14 +7,16 @@ A worker's life in files, below ``jobs/<key>/``, wherever it runs:
 ``worker.json``     the worker's identity, once it has imported what it needs
 ``left.json``       why the worker left, and how much it did
 ``ended.json``      what the scheduler said of its end, written by whoever heard it first
+``excluded.json``   the nodes that were left out because they failed under it; made once
 
-The last two are how workers on other hosts, which ask no scheduler, learn that an attempt has ended.
+``left.json`` and ``ended.json`` are how workers on other hosts, which ask no scheduler, learn that an attempt has ended.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -26,7 +28,7 @@ from core.definition.plan import Shape
 from core.workspace.files import write_atomic
 from core.workspace.layout import Workspace
 
-RECORDED = ("allotted", "array", "cluster", "created", "gpus", "night", "requeue", "submitter")
+RECORDED = ("allotted", "array", "cluster", "created", "gpus", "limit", "night", "requeue", "submitter")
 """What ``Job.details`` holds of the orders."""
 
 
@@ -81,7 +83,10 @@ def recorded(folder: Path) -> JobAnswer | None:
     """What the files of a worker say about its end, without asking anybody; ``None``: nothing."""
     ended = _json(folder / "ended.json")
     if ended is not None and ended.get("ended") in ATTEMPT_STATES:
-        return JobAnswer(False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"))
+        nodes = tuple(ended.get("nodes", ()))
+        return JobAnswer(
+            False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"), nodes=nodes
+        )
     restart = int((_json(folder / "worker.json") or {}).get("restart") or 0)
     left = _json(folder / "left.json")
     if left is not None:
@@ -92,8 +97,14 @@ def recorded(folder: Path) -> JobAnswer | None:
 
 
 def record(folder: Path, answer: JobAnswer) -> None:
-    """Write down the end of a worker."""
-    write_atomic(folder / "ended.json", json.dumps(asdict(answer), indent=1))
+    """Write down the end of a worker, and when it was heard of."""
+    write_atomic(folder / "ended.json", json.dumps({**asdict(answer), "t": round(time.time(), 3)}, indent=1))
+
+
+def heard(job: Job) -> float | None:
+    """Unix seconds at which a worker's end was written down."""
+    t = (_json(Path(job.details["folder"]) / "ended.json") or {}).get("t")
+    return None if t is None else float(t)
 
 
 def _json(path: Path) -> dict[str, Any] | None:  # a file that another process may be making right now

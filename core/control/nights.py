@@ -152,6 +152,31 @@ def spent(job: Job) -> float:
     return max(0.0, float(job.left["t"]) - float(worker["began"]))
 
 
+def lasted(job: Job, now: float, seen: float, heard: float | None = None, alive: bool = False) -> float:
+    """Seconds that a worker has lasted until now, as nearly as is known; the limit of its allocation bounds what is not.
+
+    Args:
+        job: the worker.
+        now: unix seconds.
+        seen: when there was a sign of life of it, by its own clock: a line of one of its attempts.
+        heard: when its end was written down, where it left no word.
+        alive: whether it is known to run.
+    """
+    worker: dict[str, Any] = job.details.get("worker") or {}
+    if "began" not in worker:
+        return 0.0
+    began = float(worker["began"])
+    if job.left is not None and "t" in job.left:
+        return max(0.0, float(job.left["t"]) - began)
+    limit = given(job) or float(job.details.get("limit") or 0.0)
+    until = min(now, heard if heard is not None else now)
+    if limit:
+        until = min(until, began + limit)
+    elif not alive:
+        until = min(until, max(seen, float(worker.get("t") or 0.0)))
+    return max(0.0, until - began)
+
+
 def gpu_seconds(job: Job) -> float:
     """GPU-seconds that an ended worker used."""
     return job.gpus * spent(job)

@@ -45,7 +45,9 @@ class Policy:
     def read(cls, meta: Mapping[str, Any]) -> Policy:
         """From a revision's record; one that was registered before there was a choice has the defaults."""
         config = FailuresConfig.model_validate(meta.get("failures") or {})
-        return cls({**RETRIES, **config.retries}, config)
+        # where nothing may be changed, the same memory would be short again
+        unchanged = {} if config.shrink else {"cuda_oom": 0}
+        return cls({**RETRIES, **unchanged, **config.retries}, config)
 
 
 ADVICE: Mapping[str, str] = {

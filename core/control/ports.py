@@ -28,6 +28,7 @@ class JobAnswer:
         silent: nobody answered: the job counts as there, and what runs in it is unknown.
         restart: how often the scheduler has restarted the job; what it says is about this incarnation.
         cause: of the end, where the scheduler names one (``node_failure``, ``host_oom``).
+        nodes: which failed, where a failure of nodes is the cause and it is known; empty otherwise.
     """
 
     alive: bool
@@ -36,6 +37,7 @@ class JobAnswer:
     silent: bool = False
     restart: int = 0
     cause: str | None = None
+    nodes: Sequence[str] = ()
 
     def verdict(self, restart: int) -> tuple[AttemptState, str] | None:
         """How an attempt that began in incarnation ``restart`` of the job has ended, with the evidence; ``None`` if it need not have."""

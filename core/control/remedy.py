@@ -46,6 +46,8 @@ LADDER = (
     Rung("offload", {"none": "optimizer", "optimizer": "all"}.get, "offloaded"),
 )
 """From the cheapest to the dearest."""
+SCORING = (Rung("scoring_batch", lambda size: size // 2 or None, "scoring_batch_halved"),)
+"""What a scoring has: examples judged together, which changes a score by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Remedy:
     @property
     def words(self) -> str:
         """The changes in words; "" for none."""
-        said = [f"execution.{name}={str(value).lower()}" for name, value in self.execution.items()]
+        own = {rung.setting for rung in SCORING}  # no key of a definition
+        said = [f"{'' if name in own else 'execution.'}{name}={str(value).lower()}" for name, value in self.execution.items()]
         return ", ".join([*said, *([f"{self.time / 60:g} min of time"] if self.time else [])])
 
 
@@ -86,16 +89,17 @@ def remedy(attempts: Sequence[AttemptView], policy: Policy) -> Remedy:
         started = attempt.started or {}
         changes = dict(started.get("changed") or changes)
         exhausted = None
-        if attempt.cause == "cuda_oom" and policy.config.shrink and "execution" in started:
-            step = _down({**started["execution"], **changes})
+        # one that never began has met the memory of others: it is repeated as it is
+        if attempt.cause == "cuda_oom" and policy.config.shrink and attempt.started is not None:
+            step = _down({**started.get("execution", {}), **changes})
             exhausted = None if step else "no setting is left that needs less memory"
             changes |= step
-    flags = tuple(rung.flag for rung in LADDER if rung.setting in changes)
+    flags = tuple(rung.flag for rung in (*LADDER, *SCORING) if rung.setting in changes)
     return Remedy(changes, flags, _longer(attempts, policy), exhausted)
 
 
 def _down(execution: Mapping[str, Any]) -> dict[str, Any]:
-    for rung in LADDER:
+    for rung in (*LADDER, *SCORING):
         if rung.setting in execution and (value := rung.less(execution[rung.setting])) is not None:
             return {rung.setting: value}
     return {}

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.control.alike import stopped
+from core.control.alike import Stopped, stopped
 from core.control.canary import Canaries, trial_seconds
 from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus, derive
@@ -32,7 +32,7 @@ from core.control.seeds.state import SeedsState
 from core.definition.plan import PlannedTrial, Shape
 from core.errors import IntegrityError
 from core.workspace import holds, nodes
-from core.workspace.files import read_json
+from core.workspace.files import create_exclusive, read_json
 from core.workspace.growth import GrowthLog
 from core.workspace.launched import last_launch
 from core.workspace.layout import Sweep, Trial, Workspace
@@ -343,7 +343,7 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
         if isinstance(action, Grow) and submitter is not None:
             result.grew |= reader.growth.append(action.kind, why=action.why, trials=action.trials, facts=action.facts)
         if isinstance(action, Pause) and submitter is not None:
-            _pause(reader, action.trials, action.reason)
+            _pause(reader, action)
         if isinstance(action, StopDispatch):
             result.stopped = action
     if submitter is not None and any(isinstance(action, Submit) for action in actions):
@@ -364,18 +364,23 @@ def hold_back(reader: SweepReader) -> None:
     """Pause what would fail as others have; a worker calls it after a failure, before it claims the next trial."""
     entries = [(planned.id, planned.cell, reader.trial(planned).train) for planned in reader.plan]
     for group in stopped(entries, reader.policy):
-        _pause(reader, group.trials, group.reason)
+        _pause(reader, group)
 
 
-def _pause(reader: SweepReader, trials: Sequence[str], reason: str) -> None:
-    for trial in trials:
-        drop(reader.workspace.trial(trial), "pause", reason)
+def _pause(reader: SweepReader, group: Pause | Stopped) -> None:
+    for trial in group.trials:
+        drop(reader.workspace.trial(trial), "pause", group.reason, group.causes)
 
 
 def _exclude_failed_nodes(reader: SweepReader, state: SweepState) -> None:
     """No worker is sent for a while to a node of which the scheduler says that it failed."""
     seconds = reader.policy.config.exclude_node
     for job, answer in state.jobs:
-        worker = job.details.get("worker") or {}
-        if answer.cause == "node_failure" and seconds and worker.get("node"):
-            nodes.exclude(reader.workspace, str(worker["node"]), seconds, answer.evidence, job.key)
+        if answer.cause != "node_failure" or not answer.nodes or not seconds:
+            continue
+        done = reader.workspace.jobs / job.key / "excluded.json"
+        if done.exists():  # once a worker, whoever makes the pass: a user may take the exclusion away
+            continue
+        for node in answer.nodes:
+            nodes.exclude(reader.workspace, node, seconds, answer.evidence, job.key)
+        create_exclusive(done, json.dumps({"nodes": list(answer.nodes)}))

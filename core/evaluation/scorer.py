@@ -41,6 +41,7 @@ def score_trial(
     threads: int | None = None,
     on_progress: Progress | None = None,
     unfinished: Path | None = None,
+    batch: int = BATCH,
 ) -> ScoreTable:
     """Score one benchmark with the published weights of a trial.
 
@@ -57,6 +58,7 @@ def score_trial(
         on_progress: told how far the scoring is.
         unfinished: where the verdicts so far are kept while it runs, so that a scoring that was stopped goes on
             (:mod:`core.evaluation.partial`).
+        batch: examples that are judged together; fewer need less memory and change a score by rounding alone.
 
     Raises:
         DefinitionError: the trial's backbone cannot read the benchmark.
@@ -93,11 +95,11 @@ def score_trial(
         for index, verdicts in (partial.known if partial is not None else {}).items():
             judged[index] = verdicts
         left = [index for index in usable if judged[index] is None]
-        for start in range(0, len(left), BATCH):
-            part = left[start : start + BATCH]
+        for start in range(0, len(left), batch):
+            part = left[start : start + batch]
             found = model.judge(
                 [loaded.examples[index] for index in part],
-                batch=BATCH,
+                batch=batch,
                 max_pixels=loaded.config.max_pixels,
                 frames=loaded.config.frames,
                 sampling=sampling,

@@ -35,6 +35,7 @@ from core.workspace.claim import check_config, claim, newest_valid_checkpoint
 from core.workspace.files import fault
 from core.workspace.journal import JournalWriter
 from core.workspace.layout import Attempt, Scoring, Trial, Unit, Workspace, write_config
+from core.workspace.requests import asked
 
 AT_ONCE = "interrupted before a checkpoint could be saved"
 
@@ -267,7 +268,8 @@ class RankOrders:
     def write(self, attempt: Attempt, workspace: Workspace) -> None:
         """Write them into the attempt's folder, for ranks that are no forks."""
         place = asdict(self.place) | {"code": [str(file) for file in self.place.code]}
-        value = {"v": 1, "workspace": str(workspace.root), "planned": self.planned.to_json(), "resumed": self.resumed, "place": place}
+        where = {"workspace": str(workspace.root), "holds": [str(file) for file in workspace.holds]}
+        value = {"v": 1, **where, "planned": self.planned.to_json(), "resumed": self.resumed, "place": place}
         changed = {"execution": dict(self.changed.execution), "flags": self.changed.flags}
         (attempt.folder / ORDERS).write_text(json.dumps(value | {"nodes": self.nodes, "changed": changed}), encoding="utf-8")
 
@@ -280,7 +282,8 @@ class RankOrders:
         resumed = tuple(value["resumed"]) if value["resumed"] else None
         changed = Remedy(value["changed"]["execution"], tuple(value["changed"]["flags"]))
         orders = cls(PlannedTrial.from_json(value["planned"]), resumed, Place(**place), value["nodes"], changed)
-        return Workspace.open(Path(value["workspace"])), orders
+        # ranks obey what their worker obeys, also the HOLDs of the site
+        return Workspace(Workspace.open(Path(value["workspace"])).root, tuple(map(Path, value["holds"]))), orders
 
 
 def be_rank(workspace: Workspace, attempt: Attempt, orders: RankOrders, rank: int, local: int, echo: Echo | None = None) -> int:
@@ -369,16 +372,22 @@ def _train(
 
 
 def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalWriter, place: Place, echo: Echo | None) -> None:
-    from core.evaluation.scorer import score_baseline, score_trial, summarise
+    from core.evaluation.scorer import BATCH, score_baseline, score_trial, summarise
 
     began = time.monotonic()
-    journal.write("started", attempt=attempt.number, resumed=None, device=place.device, threads=place.threads)
+    changed = dict(work.status.remedy.execution)
+    execution = {"scoring_batch": BATCH, **changed} if work.planned is not None else {}
+    how = {"device": place.device, "threads": place.threads, "execution": execution, "changed": changed}
+    journal.write("started", attempt=attempt.number, resumed=None, **how)
     benchmark = work.evaluate["benchmark"]
 
     def progress(done: int, total: int) -> None:
         line = journal.write("score", done=done, total=total)
         if echo is not None:
             echo(line)
+        stop = "pause" if workspace.held else asked(workspace.trial(work.planned.id)).stop if work.planned is not None else None
+        if stop is not None and done < total:
+            raise Interrupted(stop, done)
 
     if work.planned is None:
         rehearsal = RehearsalConfig.model_validate(dict(work.rehearsal)) if work.rehearsal else None
@@ -390,7 +399,7 @@ def _score(workspace: Workspace, work: Work, attempt: Attempt, journal: JournalW
         scoring = trial.scoring(work.key)
         table = score_trial(
             trial.result / "weights", config, benchmark, key=work.key, scorer=f"trial:{trial.id}", device=place.device,
-            threads=config.execution.threads or place.threads, on_progress=progress,
+            threads=config.execution.threads or place.threads, on_progress=progress, batch=execution["scoring_batch"],
         )  # fmt: skip
     code = fingerprints.code_fingerprint(place.code, rooms=fingerprints.SCORING_ROOMS)
     about = {"data_hash": table.metadata.data_hash, "scorer": table.metadata.scorer, "fingerprints": {"code": code}}

@@ -59,7 +59,7 @@ GROWING_SECONDS = 60.0
 LOOK_SECONDS = 2.0
 """How often the parent looks, while a child works, whether its night has ended or HOLD is set."""
 HOLD_SECONDS = 20.0
-"""A training child sees HOLD itself and saves; one that scores, or is stuck, is told to leave after so long."""
+"""A child sees HOLD itself and leaves; one that is stuck, or between two batches of a scoring for long, is told to after so long."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,13 @@ class Worker:
         for name in ("left.json", "ended.json"):  # of an incarnation that the scheduler has restarted since
             (self.orders.folder / name).unlink(missing_ok=True)
         allocation = self.orders.allocation
-        identity = {**process.identity(), "node": process.node(), "job_id": allocation.job_id, "restart": allocation.restart}
+        identity = {
+            **process.identity(),
+            "node": process.node(),
+            "nodes": os.environ.get("SLURM_JOB_NODELIST"),
+            "job_id": allocation.job_id,
+            "restart": allocation.restart,
+        }
         identity |= {"began": round(allocation.began, 3), "t": round(time.time(), 3)}
         write_atomic(self.orders.folder / "worker.json", json.dumps(identity, indent=1), sync=True)
         excluded = nodes.excluded(self.workspace) if self.orders.allocation.job_id is not None else {}

@@ -8,6 +8,7 @@ A workspace has its own (``HOLD``). Beside it a sweep obeys those in its site's 
     HOLD.account-<name>     sweeps that run under one account
 
 ``sweeps/<id>/holds.json`` names the folder and the account, as the launch found them, because a worker may see no other configuration.
+The accounts of the nightly grids that run a sweep count beside it, as long as the grids are there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.errors import SweepError
+from core.workspace import nights
 from core.workspace.files import read_json, write_atomic
 from core.workspace.layout import Sweep, Workspace
 from core.workspace.requests import user
@@ -43,8 +46,15 @@ def of(workspace: Workspace, sweep: Sweep) -> Workspace:
     record = _record(sweep)
     if not record.get("folder"):
         return workspace
-    accounts = (str(record["account"]),) if record.get("account") else ()
+    accounts = tuple(dict.fromkeys(filter(None, [record.get("account"), *_of_grids(workspace, sweep)])))
     return Workspace(workspace.root, tuple(places(Path(record["folder"]), users=(user(),), accounts=accounts)))
+
+
+def _of_grids(workspace: Workspace, sweep: Sweep) -> list[str]:
+    try:
+        return [grid.account for grid in nights.of_sweep(workspace, sweep.id) if grid.account is not None]
+    except SweepError:  # a grid that cannot be read is said by its own pass, and keeps nobody from looking at the sweep
+        return []
 
 
 def folder_of(sweep: Sweep) -> Path | None:

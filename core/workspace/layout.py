@@ -168,7 +168,7 @@ class Workspace:
 
     def __init__(self, root: Path, holds: tuple[Path, ...] = ()) -> None:
         self.root = root
-        self._holds = holds
+        self.holds = holds
 
     @classmethod
     def open(cls, root: Path, *, create: bool = False) -> Workspace:
@@ -235,7 +235,7 @@ class Workspace:
     @property
     def holding(self) -> list[Path]:
         """The HOLDs that are set; the workspace's own first."""
-        return [file for file in (self.root / "HOLD", *self._holds) if file.exists()]
+        return [file for file in (self.root / "HOLD", *self.holds) if file.exists()]
 
     def trial(self, id: str) -> Trial:
         """The folder of a trial (it need not exist)."""

@@ -14,13 +14,14 @@ from core.workspace.layout import Workspace
 
 
 def exclude(workspace: Workspace, node: str, seconds: float, why: str, job: str) -> None:
-    """Exclude a node from now on; said again for the same worker (``job``), it changes nothing."""
+    """Exclude a node from now on; said again for a worker (``job``) that stands in its file already, it changes nothing."""
     file = workspace.nodes / f"{node}.json"
-    before = _read(file)
-    if before is not None and before.get("job") == job:
+    known = (_read(file) or {}).get("jobs")
+    jobs = list(known) if isinstance(known, list) else []
+    if job in jobs:
         return
     workspace.nodes.mkdir(exist_ok=True)
-    record = {"v": 1, "node": node, "until": round(time.time() + seconds, 3), "why": why, "job": job}
+    record = {"v": 1, "node": node, "until": round(time.time() + seconds, 3), "why": why, "jobs": [*jobs, job]}
     write_atomic(file, json.dumps(record, indent=1))
 
 

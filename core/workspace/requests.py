@@ -11,9 +11,9 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from core.workspace.files import create_exclusive, fault, read_json
 from core.workspace.layout import Scoring, Trial
@@ -31,6 +31,7 @@ class Asked:
         forgiven: failures up to this attempt no longer count.
         dead: attempts that a user declared dead.
         why: the last word's reason, where its writer gave one.
+        causes: of the failures for which a pause waits, where it was not a user who paused.
         scorings: the same two for each scoring, by key.
         checkpoints: how many checkpoints have been asked for so far.
         count: how many requests there are.
@@ -43,11 +44,12 @@ class Asked:
     count: int = 0
     scorings: Mapping[str, tuple[int, frozenset[int]]] = field(default_factory=dict)
     why: str | None = None
+    causes: tuple[str, ...] = ()
 
     def of_scoring(self, key: str) -> Asked:
         """What the requests mean for one scoring of the trial."""
         forgiven, dead = self.scorings.get(key, (0, frozenset()))
-        return Asked(self.stop, forgiven, dead, why=self.why)
+        return Asked(self.stop, forgiven, dead, why=self.why, causes=self.causes)
 
 
 def user() -> str:
@@ -58,8 +60,8 @@ def user() -> str:
         return str(os.getuid())
 
 
-def drop(trial: Trial, kind: Request, why: str | None = None) -> None:
-    """Ask something of a trial, with a reason where there is one; the request gets the next free number."""
+def drop(trial: Trial, kind: Request, why: str | None = None, causes: Sequence[str] = ()) -> None:
+    """Ask something of a trial, with a reason (and the causes of failures behind it) where there is one, under the next free number."""
     try:
         trial.requests.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -67,9 +69,11 @@ def drop(trial: Trial, kind: Request, why: str | None = None) -> None:
     attempts = trial.attempts()
     seen = attempts[-1].number if attempts else 0
     scorings = {folder.name: len(Scoring(folder).attempts()) for folder in sorted((trial.folder / "scores").glob("*"))}
-    record = {"v": 1, "kind": kind, "by": user(), "t": round(time.time(), 3), "attempt": seen, "scorings": scorings}
+    record: dict[str, Any] = {"v": 1, "kind": kind, "by": user(), "t": round(time.time(), 3), "attempt": seen, "scorings": scorings}
     if why is not None:
         record["why"] = why
+    if causes:
+        record["causes"] = list(causes)
     text = json.dumps(record)
     number = len(_names(trial))
     while True:
@@ -89,6 +93,7 @@ def asked(trial: Trial) -> Asked:
     """Replay the requests of a trial."""
     stop: Stop | None = None
     why: str | None = None
+    causes: tuple[str, ...] = ()
     forgiven, checkpoints = 0, 0
     dead: set[int] = set()
     scorings: dict[str, tuple[int, frozenset[int]]] = {}
@@ -97,7 +102,7 @@ def asked(trial: Trial) -> Asked:
         value = read_json(trial.requests / name)
         kind = cast(Request, value["kind"])
         if kind in ("cancel", "prune") or (kind == "pause" and stop is None):
-            stop, why = kind, value.get("why")
+            stop, why, causes = kind, value.get("why"), tuple(value.get("causes", ()))
         if kind == "resume" and stop == "pause":
             stop = None
         if kind in ("retry", "force"):
@@ -110,4 +115,4 @@ def asked(trial: Trial) -> Asked:
             dead.add(value["attempt"])
         if kind == "checkpoint":
             checkpoints += 1
-    return Asked(stop, forgiven, frozenset(dead), checkpoints, len(names), scorings, why)
+    return Asked(stop, forgiven, frozenset(dead), checkpoints, len(names), scorings, why, causes)

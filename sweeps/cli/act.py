@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from core.control.decide import SweepState, TrialStatus
-from core.control.states import OPEN
 from core.control.tick import SweepReader
 from core.control.tick import tick as one_pass
 from core.definition.plan import cell_name
-from core.errors import CAUSES, EnvironmentFault, UsageError, nearest
+from core.errors import CAUSES, EnvironmentFault, SweepError, UsageError, nearest
 from core.workspace.layout import Trial, Workspace
 from core.workspace.registration import Revision, event, newest, resolve
 from core.workspace.requests import Asked, Request, asked, drop
 from slurm.profile import of_sweep
-from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, open_workspace, print_json, say
+from sweeps.cli.common import ClusterOption, JsonOption, WorkspaceOption, find_trial, hint, open_workspace, print_json, say
 from sweeps.searching import go_on, grows, stop_asking
+from sweeps.selecting import in_cells, is_forgivable, is_open, units, words
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="SWEEP|TRIAL", help="A sweep, or the first digits of a trial's id.", show_default=False)
@@ -70,11 +70,13 @@ def _statuses(workspace: Workspace, revision: Revision | None, trials: list[Tria
 def _confirm(verb: str, touched: list[TrialStatus], yes: bool) -> None:
     say(f"{verb}: {len(touched)} trials")
     for trial in touched[:20]:
-        say(f"  {trial.planned.id[:10]}  {cell_name(trial.planned.cell)}, seed {trial.planned.seed}  ({trial.train.state})")
+        say(f"  {trial.planned.id[:10]}  {cell_name(trial.planned.cell)}, seed {trial.planned.seed}  ({words(trial)})")
     if len(touched) > 20:
         say(f"  ... and {len(touched) - 20} more")
     if not yes and sys.stdin.isatty() and not typer.confirm("go on?", default=True):
-        raise UsageError("nothing was done")
+        raise UsageError(
+            "nothing was done", found="no", allowed="yes, or --yes without the question", next=f"the same `sweep {verb}` again"
+        )
 
 
 def cancel(
@@ -85,8 +87,8 @@ def cancel(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Stop a sweep or a trial: running trials save a checkpoint and leave, pending ones are not started."""
-    touched = _ask("cancel", target, cell, cause, yes, workspace, json, lambda place, t: t.train.state in OPEN)
+    """Stop a sweep or a trial: running trials save a checkpoint and leave, pending ones (and scorings) are not started."""
+    touched = _ask("cancel", target, cell, cause, yes, workspace, json, lambda place, t: is_open(t, cause))
     if touched and not json:
         say(f"asked; running ones leave after their step. `sweep retry {target}` or a new launch takes them up again")
     return 0
@@ -100,8 +102,8 @@ def pause(
     workspace: WorkspaceOption = None,
     json: JsonOption = False,
 ) -> int:
-    """Hold trials: running ones save a checkpoint and leave, pending ones are not started, until `sweep resume`."""
-    touched = _ask("pause", target, cell, cause, yes, workspace, json, _can_be_paused)
+    """Hold trials: running ones save a checkpoint and leave, pending ones (and scorings) are not started, until `sweep resume`."""
+    touched = _ask("pause", target, cell, cause, yes, workspace, json, lambda place, t: is_open(t, cause) and _wish(place, t).stop is None)
     if touched and not json:
         say(f"asked; running ones save and leave after their step. `sweep resume {target}` takes them up again")
     return 0
@@ -116,7 +118,11 @@ def resume(
     json: JsonOption = False,
 ) -> int:
     """Lift a pause; the next launch or tick goes on."""
-    touched = _ask("resume", target, cell, cause, yes, workspace, json, lambda place, t: _wish(place, t).stop == "pause")
+
+    def paused(place: Workspace, trial: TrialStatus) -> bool:
+        return _wish(place, trial).stop == "pause" and (cause is None or any(unit.cause == cause for unit in units(trial)))
+
+    touched = _ask("resume", target, cell, cause, yes, workspace, json, paused)
     if touched and not json:
         say("they go on from their checkpoints; next: sweep launch DEF, or sweep tick SWEEP")
     return 0
@@ -140,8 +146,7 @@ def _ask(
     place = open_workspace(workspace)
     revision, trials = _target(place, target)
     found = _statuses(place, revision, trials)
-    _check_paths(found.values(), cell)
-    touched = [t for t in found.values() if chosen(place, t) and cause in (None, t.train.cause) and _matches(t, cell)]
+    touched = [t for t in in_cells(list(found.values()), cell or []) if chosen(place, t)]
     if not json:
         _confirm(kind, touched, yes)
     if revision is not None and grows(revision) and not cell and cause is None:
@@ -157,10 +162,6 @@ def _ask(
 
 def _wish(place: Workspace, trial: TrialStatus) -> Asked:
     return asked(place.trial(trial.planned.id))
-
-
-def _can_be_paused(place: Workspace, trial: TrialStatus) -> bool:
-    return trial.train.state in OPEN and _wish(place, trial).stop is None
 
 
 def _check_cause(cause: str | None) -> None:
@@ -182,15 +183,7 @@ def retry(
     place = open_workspace(workspace)
     revision, trials = _target(place, target)
     found = _statuses(place, revision, trials)
-    _check_paths(found.values(), cell)
-    states = ("failed", "cancelled", "pruned", *(("unknown", "running") if force else ()))
-    touched = [
-        t
-        for t in found.values()
-        if (t.train.state in states or any(s.state == "failed" for s in t.scorings.values()) or _held_for_others(place, t))
-        and (cause is None or cause in (t.train.cause, *(s.cause for s in t.scorings.values())) or _held_for_others(place, t))
-        and _matches(t, cell)
-    ]
+    touched = [t for t in in_cells(list(found.values()), cell or []) if is_forgivable(t, _wish(place, t), cause, force=force)]
     if not json:
         _confirm("retry", touched, yes)
     for trial in touched:
@@ -200,30 +193,6 @@ def retry(
     elif touched:
         say("they are pending again; next: sweep launch DEF, or sweep tick SWEEP")
     return 0
-
-
-def _held_for_others(place: Workspace, trial: TrialStatus) -> bool:
-    """Whether it waits because others failed, and not because a person paused it."""
-    return trial.train.state == "held" and _wish(place, trial).why is not None
-
-
-def _check_paths(found: Iterable[TrialStatus], cell: list[str] | None) -> None:
-    """A path that no cell has is a mistake, not a selection of nothing."""
-    known = sorted({path for trial in found for path in trial.planned.cell})
-    for word in cell or []:
-        path = word.partition("=")[0]
-        if path not in known:
-            raise UsageError("no cell has this path", found=path, allowed=known, nearest=nearest(path, known))
-
-
-def _matches(trial: TrialStatus, cell: list[str] | None) -> bool:
-    for word in cell or []:
-        path, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError("--cell takes PATH=VALUE", found=word)
-        if str(trial.planned.cell.get(path)) != value:
-            return False
-    return True
 
 
 def tick(
@@ -238,12 +207,8 @@ def tick(
     from sweeps import wiring
 
     place = open_workspace(workspace)
-    if sweep is None:
-        revisions = [r for r in (newest(s) for s in place.sweeps()) if r is not None]
-    else:
-        revisions = [resolve(place, sweep)]
-    rows = []
-    for revision in revisions:
+
+    def passed(revision: Revision) -> dict[str, Any]:
         reader = wiring.reader(place, revision)
         where = wiring.cluster(cluster, revision.sweep)
         if where != of_sweep(revision.sweep):
@@ -254,21 +219,41 @@ def tick(
                 "no worker starts", found=result.stopped.reason, place=place.jobs / result.stopped.job, next="sweep doctor"
             )
         trouble = None if files_only else mirror(place, revision, reader, result.state)
-        row = {"sweep": revision.sweep.id, "counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed}
-        row["trouble"] = result.trouble
-        row["tracker"] = trouble
-        rows.append(row)
+        found = {"counts": result.state.counts(), "submitted": result.submitted, "closed": result.closed, "trouble": result.trouble}
+        return {"sweep": revision.sweep.id, **found, "tracker": trouble, "error": None}
+
+    rows, code = [], 0
+    for one in place.sweeps() if sweep is None else [resolve(place, sweep).sweep]:
+        try:
+            revision = newest(one)
+            if revision is None:
+                continue
+            rows.append(passed(revision))
+        except SweepError as error:
+            if sweep is not None:
+                raise
+            # what goes wrong with one sweep keeps no other from its pass
+            code = max(code, error.exit_code)
+            nothing: dict[str, Any] = {"counts": {}, "submitted": [], "closed": None, "trouble": None, "tracker": None}
+            rows.append({"sweep": one.id, **nothing, "error": "\n".join(error.lines())})
         if not json:
-            text = ", ".join(f"{n} {state}" for state, n in result.state.counts().items())
-            say(f"{revision.sweep.id}: {text}" + (f"; started {len(result.submitted)} workers" if result.submitted else ""))
-            for words in (result.closed, result.trouble):
-                if words is not None:
-                    say(f"  {words}")
-            if trouble:
-                say(f"  MLflow: {trouble}")
+            _say_passed(rows[-1])
     if json:
         print_json(rows)
-    return 0
+    return code
+
+
+def _say_passed(row: dict[str, Any]) -> None:
+    if row["error"] is not None:
+        hint(f"error: {row['sweep']}: {row['error']}")
+        return
+    text = ", ".join(f"{n} {state}" for state, n in row["counts"].items())
+    say(f"{row['sweep']}: {text}" + (f"; started {len(row['submitted'])} workers" if row["submitted"] else ""))
+    for why in (row["closed"], row["trouble"]):
+        if why is not None:
+            say(f"  {why}")
+    if row["tracker"]:
+        say(f"  MLflow: {row['tracker']}")
 
 
 def mirror(place: Workspace, revision: Revision, reader: SweepReader, state: SweepState) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from core.definition.scalars import parse_duration
-from core.errors import EnvironmentFault, UsageError
+from core.errors import EnvironmentFault, UsageError, nearest
 from core.workspace import holds
 from core.workspace.layout import Workspace
 from sweeps.cli.common import JsonOption, print_json, say, table
@@ -55,20 +55,20 @@ def _plain(
 
 def usage(workspace: WorkspacesOption = None, since: SinceOption = WEEK, cluster: HoldsOption = None, json: JsonOption = False) -> int:
     """Show who runs what, GPU-hours, waste by cause, preemptions, calls and budgets: of readable workspaces, and of all by accounting."""
-    from slurm.polling import run
+    from slurm.shared import counted
     from sweeps import admin
 
     try:
         seconds = parse_duration(since)
     except ValueError as error:
-        raise UsageError("not a duration", found=since, allowed=str(error)) from None
+        raise UsageError("not a duration", found=since, allowed=str(error), next="sweep admin usage --since 7d") from None
     now = time.time()
     roots = workspace or [workspace_root(None)]
     places = [Workspace.open(root) for root in roots if workspace or (root / "FORMAT").exists()]
-    own = admin.of_workspaces(places, now - seconds, now)
-    accounted = admin.of_accounting(run, f"now-{round(seconds)}seconds")
+    own = admin.of_workspaces(places, now - seconds, now, counted)
+    accounted = admin.of_accounting(counted, f"now-{round(seconds)}seconds")
     budgets = admin.budgets(places, now)
-    calls = admin.calls(run, {use.user for use in [*own, *(accounted or [])]})
+    calls = admin.calls(counted, {use.user for use in [*own, *(accounted or [])]})
     held = [{"file": str(file), "says": says} for file, says in (holds.standing(_folder(cluster)) if cluster is not None else ())]
     uses = [*own, *(accounted or [])]
     if json:
@@ -128,7 +128,10 @@ def resume(cluster: SiteOption, user: UserOption = None, account: AccountOption 
     file = _file(cluster, user, account)
     if not file.exists():
         standing = [str(path) for path, _ in holds.standing(file.parent)]
-        raise UsageError("there is no such HOLD", found=str(file), allowed=standing or "none is set")
+        raise UsageError(
+            "there is no such HOLD", found=str(file), allowed=standing or "none is set", nearest=nearest(str(file), standing),
+            next=f"sweep admin usage --cluster {cluster} shows those that are set",
+        )  # fmt: skip
     try:
         file.unlink()
     except OSError as error:
@@ -142,16 +145,24 @@ def _folder(cluster: str) -> Path:
 
     folder = find(cluster).shared_dir
     if folder is None:
-        raise UsageError("the cluster's profile names no shared folder", found=cluster, next=f"set {cluster}.shared_dir in clusters.yaml")
+        raise UsageError(
+            "the cluster's profile names no shared folder",
+            found=cluster,
+            allowed="a profile with shared_dir",
+            next=f"set {cluster}.shared_dir in clusters.yaml",
+        )
     return folder
 
 
 def _file(cluster: str, user: str | None, account: str | None) -> Path:
     if user is not None and account is not None:
-        raise UsageError("--user and --account are two HOLDs", next="give one of them at a time")
+        raise UsageError(
+            "--user and --account are two HOLDs", found=f"--user {user} --account {account}", allowed="one of them at a time",
+            next=f"sweep admin stop --cluster {cluster} --user {user}",
+        )  # fmt: skip
     for name in (user, account):
         if name is not None and ("/" in name or not name):
-            raise UsageError("no name of a user or an account", found=name)
+            raise UsageError("no name of a user or an account", found=name, allowed="a name without /", next="sweep admin stop --help")
     folder = _folder(cluster)
     if not folder.is_dir():
         raise EnvironmentFault("the site's folder is not here", found=str(folder), next="make it, on a file system that all nodes see")

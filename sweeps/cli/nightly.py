@@ -15,7 +15,7 @@ import typer
 from core.control.tick import SweepReader, TickResult
 from core.definition.scalars import parse_duration
 from core.errors import UsageError
-from core.workspace import holds, nights
+from core.workspace import nights
 from core.workspace.layout import Workspace
 from core.workspace.registration import Revision
 from core.workspace.requests import user
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from slurm.profile import Cluster
 
 GridArgument = Annotated[str, typer.Argument(metavar="GRID", help="The name of a nightly grid.", show_default=False)]
-HANDED_ON = ("SWEEP_DATA", "SWEEP_MODELS", "SWEEP_INDEX", "SWEEP_SITE", "MLFLOW_TRACKING_URI", "SLURM_CONF", "PATH", "PYTHONPATH")
-"""Variables of the environment that a timer's passes need as this shell has them."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -103,8 +101,6 @@ def add(
     sweep = registered.revision.sweep.id
     grid = nights.Grid(name or sweep, sweep, window, days, where, limit, account, nice, seconds, created=round(time.time(), 3), by=user())
     nights.add(place, grid)
-    if account is not None:
-        holds.remember(registered.revision.sweep, registered.cluster.shared_dir, account)
     coming = nightly.about(place, grid, time.time())["next"]
     say(f"nightly grid {grid.name}: sweep {sweep}, {registered.plan.counts['trials']} trials, on {registered.cluster.name}")
     say(
@@ -250,9 +246,10 @@ def timer(
     """Print what makes the passes: a systemd timer, lines for cron or scrontab, or a batch script (`| sbatch`) that serves them."""
     from slurm import timers
     from slurm.profile import find
+    from sweeps import nightly
 
     place = open_workspace(workspace)
-    environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+    environment, left_out = nightly.handed_on(os.environ)
     command = str(Path(sys.executable).parent / "sweep")
     if kind == "systemd":
         text = timers.systemd(command, place.root, environment)
@@ -267,6 +264,8 @@ def timer(
         else:
             text = timers.keeper(command, place.root, environment, chosen.profile)
     sys.stdout.write(text)
+    if left_out:
+        hint(f"left out, because it may be secret or takes several lines: {', '.join(left_out)}; its passes and their workers do without")
     return 0
 
 

@@ -45,6 +45,20 @@ def test_the_micro_batch_is_halved_down_to_one_and_then_activations_are_recomput
     assert "no setting is left that needs less memory" in status.reason
 
 
+def test_a_scoring_without_memory_judges_fewer_examples_together_and_is_never_repeated_as_it_is() -> None:
+    attempts: list[AttemptView] = []
+    changed, words = dict[str, Any](), []
+    while (status := derive(attempts, published=False)).state != "failed":
+        words.append(status.remedy.words)
+        changed = dict(status.remedy.execution)
+        started = {"t": 1.0, "execution": {"scoring_batch": 16, **changed}, "changed": changed}
+        attempts.append(AttemptView(len(attempts) + 1, "failed", evidence="x", cause="cuda_oom", started=started))
+    assert words == ["", *(f"scoring_batch={size}" for size in (8, 4, 2, 1))]
+    assert "no setting is left that needs less memory" in status.reason and status.remedy.flags == ("scoring_batch_halved",)
+    without = AttemptView(1, "failed", evidence="x", cause="cuda_oom", started={"t": 1.0})
+    assert derive([without], published=False).state == "failed", "nothing that can be changed is a reason not to repeat it"
+
+
 def test_what_helped_is_kept_by_every_later_attempt_and_said() -> None:
     attempts = [oom(1, 8), ended(2, "preempted", {"micro_batch": 4}, checkpoint=10), ended(3, "lost", {"micro_batch": 4}, checkpoint=10)]
     found = remedy(attempts, POLICY)
@@ -57,6 +71,9 @@ def test_what_helped_is_kept_by_every_later_attempt_and_said() -> None:
 def test_nothing_is_shrunk_where_the_definition_says_so_and_a_retry_starts_anew() -> None:
     never = Policy({"cuda_oom": 6}, FailuresConfig(shrink=False))
     assert remedy([oom(1, 8)], never).execution == {}
+    assert derive([oom(1, 8)], published=False, policy=Policy.read({"failures": {"shrink": False}})).state == "failed"
+    wanted = Policy.read({"failures": {"shrink": False, "retries": {"cuda_oom": 1}}})
+    assert derive([oom(1, 8)], published=False, policy=wanted).claimable
     from core.workspace.requests import Asked
 
     assert derive([oom(1, 8)], published=False, asked=Asked(forgiven=1)).remedy.execution == {}

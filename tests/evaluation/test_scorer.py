@@ -84,6 +84,10 @@ def test_a_trial_is_scored_and_says_how_far_it_is(twin, tmp_path):
     assert set(found) == {"benchmark", "revision", "rehearsal", "n", "partial", "judging", "metrics"}
     again = score_trial(weights, config, {"name": "vl_rewardbench"}, key="k", scorer="trial:t")
     assert again.data.equals(table.data)
+    said.clear()
+    fewer = score_trial(weights, config, {"name": "vl_rewardbench"}, batch=5, on_progress=lambda done, total: said.append((done, total)))
+    assert said == [(5, 12), (10, 12), (12, 12)]
+    assert fewer.data.column("score").to_pylist() == pytest.approx(table.data.column("score").to_pylist(), abs=1e-5), "rounding alone"
 
 
 def test_examples_without_media_are_skipped_and_counted_but_baselines_score_every_row(twin, tmp_path, jsonl):

@@ -63,3 +63,6 @@ def test_an_exclusion_ends_and_is_not_renewed_by_the_same_worker(tmp_path: Path,
     assert nodes.excluded(workspace, now=4601.0) == {}
     nodes.exclude(workspace, "node7", 7200, "another worker says so", "rs-a-0002")
     assert nodes.excluded(workspace, now=4601.0) == {"node7": "another worker says so"}
+    for job in ("rs-a-0001", "rs-a-0002"):
+        nodes.exclude(workspace, "node7", 99999, "said by turns, again and again", job)
+    assert nodes.excluded(workspace, now=4601.0) == {"node7": "another worker says so"}

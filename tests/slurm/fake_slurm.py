@@ -294,9 +294,13 @@ class FakeSlurm:
         if what[:2] == ["show", "hostnames"]:
             return Reply(0, "\n".join(what[2].split(",")) + "\n", "")
         if what[:2] == ["show", "job"]:
-            known = [t for t in self.tasks if str(t.array) == what[2] and (t.state not in OVER or self.now - (t.ended or 0) < 300)]
-            gone = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
-            return Reply(0, "".join(f"JobId={t.id} JobState={t.state}\n" for t in known), "") if known else gone
+            array, _, index = what[2].partition("_")
+            known = [t for t in self.tasks if str(t.array) == array and (t.state not in OVER or self.now - (t.ended or 0) < 300)]
+            if not known:
+                return Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
+            asked = [task for task in known if index in ("", str(task.index))]
+            lines = "".join(f"JobId={t.array} ArrayJobId={t.array} ArrayTaskId={t.index} JobState={t.state}\n" for t in asked)
+            return Reply(0, lines, "") if asked else Reply(1, f"Job {what[2]} not found\n", "")
         raise AssertionError(f"this SLURM of the tests knows no scontrol {' '.join(words)}")
 
     def _sinfo(self, words: Sequence[str]) -> Reply:

@@ -25,6 +25,7 @@ from slurm.cluster import RETRY_SECONDS, SlurmSubmitter
 from slurm.polling import Reply, SlurmScheduler
 from slurm.profile import Cluster, Profile
 from sweeps import wiring
+from sweeps.cli.main import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -257,3 +258,48 @@ def test_a_worker_that_is_warned_of_its_limit_while_it_warms_up_says_so(tmp_path
         assert (tmp_path / "pass").read_text() == str(folder), "it may have been the last: a pass sends the next"
         (tmp_path / "warming").unlink()
         (tmp_path / "pass").unlink()
+
+
+def test_tasks_that_were_forgotten_while_their_array_lives_are_known_to_have_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Workspace
+) -> None:
+    """Without accounting, and with nobody there to poll before SLURM forgot them (said by 22.05: ``Job 10_0 not found``)."""
+
+    def lasting(task: Task) -> Iterator[float]:
+        yield 1e6
+
+    slurm = FakeSlurm(tmp_path, monkeypatch, lasting, nodes={"node1": 8}, accounting=False)
+    submitter(place, slurm, time="12h").submit("s", 1, Shape(gpus=1), 8)
+    slurm.advance(60)
+    for task in slurm.tasks[:5]:
+        slurm._end(task, "NODE_FAIL")
+    slurm.advance(3600)
+    scheduler = SlurmScheduler(6, ask=slurm.ask, clock=slurm.clock)
+    jobs = jobs_of(place, "s")
+    before = len(slurm.asked)
+    answers = scheduler.poll(jobs)
+    assert [answers[job.key].ended for job in jobs] == [*["lost"] * 3, None, None, None, None, None]
+    assert all(answers[job.key].alive for job in jobs[3:])
+    assert slurm.asked[before:].count("scontrol") == 4, "the array, and so many of its tasks as one pass may ask about"
+    slurm.advance(60)
+    assert [scheduler.poll(jobs)[job.key].alive for job in jobs] == [*[False] * 5, *[True] * 3]
+    assert "purged" in scheduler.poll(jobs)[jobs[4].key].evidence
+
+
+def test_a_tick_over_all_sweeps_goes_on_past_one_that_slurm_refuses(
+    place: Workspace, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        registered(place, plan_of(1, Shape()), name)
+    monkeypatch.setattr(wiring, "reader", lambda at, revision: SweepReader(at, revision, SlurmScheduler(60, slurm.ask, slurm.clock)))
+    monkeypatch.setattr(
+        wiring, "submitter", lambda at, sweep, *more: submitter(place, slurm, partition="gone" if sweep.id == "b" else "gpu")
+    )
+    assert app(["tick", "--files-only", "--json"], standalone_mode=False) == 3
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["sweep"], len(row["submitted"])) for row in rows] == [("a", 1), ("b", 0), ("c", 1)]
+    assert [row["error"] is None for row in rows] == [True, False, True] and "invalid partition" in rows[1]["error"]
+    assert app(["tick", "--files-only"], standalone_mode=False) == 3
+    assert "error: b: SLURM refuses the workers" in capsys.readouterr().err
+    with pytest.raises(EnvironmentFault, match="refuses"):
+        app(["tick", "b", "--files-only"], standalone_mode=False)

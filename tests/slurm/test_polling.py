@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from test_reading_slurm import squeue
 
 from core.control.jobs import jobs_of
-from core.control.ports import Job
+from core.control.ports import Job, JobAnswer
 from core.control.read import Reader
-from core.workspace import process
+from core.control.tick import SweepReader, tick
+from core.definition.plan import PlannedTrial, Shape
+from core.workspace import nodes, process
 from core.workspace.layout import Trial, Workspace
+from core.workspace.registration import register
 from slurm.polling import Reply, SlurmScheduler
 
 NAME = "rs-s-0001-abc123"
 DOWN = Reply(1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
 NO_ACCOUNTING = Reply(1, "", "Slurm accounting storage is disabled")
+KNOWN = Reply(0, "JobId=12 ArrayJobId=12 ArrayTaskId=0 JobState=RUNNING\n", "")
 PURGED = Reply(1, "", "slurm_load_jobs error: Invalid job id specified")
 
 
@@ -27,7 +32,7 @@ class Played:
     """SLURM's commands with answers that a test sets; counts what was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Reply] = {"squeue": Reply(0, "", ""), "sacct": NO_ACCOUNTING, "scontrol": Reply(0, "JobId=12", "")}
+        self.answers: dict[str, Reply] = {"squeue": Reply(0, "", ""), "sacct": NO_ACCOUNTING, "scontrol": KNOWN}
         self.asked: list[str] = []
         self.now = 0.0
 
@@ -212,3 +217,48 @@ def test_a_worker_that_left_by_itself_is_not_asked_about(place: Workspace, playe
     job = add_job(place, 0, left={"reason": "nothing left to claim", "done": 2})
     assert not scheduler.poll([job])[job.key].alive
     assert played.asked == []
+
+
+def test_of_a_job_of_several_nodes_those_are_named_that_are_down(place: Workspace, played: Played, scheduler: SlurmScheduler) -> None:
+    here = {**process.identity(), "host": "node1", "node": "node1", "nodes": "node[1-2]", "restart": 0}
+    many = [replace(add_job(place, n, worker=here), shape=Shape(nodes=2, gpus=2)) for n in range(2)]
+    one = add_job(place, 2, worker=here)
+    played.answers["sinfo"] = Reply(0, "node1|mixed\nnode2|down*\nnode2|down*\n", "")
+    played.rows(*((f"12_{n}", "NODE_FAIL", 0) for n in range(3)))
+    answers = scheduler.poll([*many, one])
+    assert [list(answers[job.key].nodes) for job in (*many, one)] == [["node2"], ["node2"], ["node1"]]
+    assert played.asked.count("sinfo") == 2, "once a job, however often it is looked at"
+    played.now += 60
+    assert list(scheduler.poll([*many, one])[many[0].key].nodes) == ["node2"]
+    lost = replace(add_job(place, 3, worker=here), shape=Shape(nodes=2, gpus=2))
+    played.answers["sinfo"] = Reply(0, "node1|idle\nnode2|idle\n", "")
+    played.rows(("12_3", "NODE_FAIL", 0))
+    played.now += 60
+    assert list(scheduler.poll([lost])[lost.key].nodes) == [], "nobody can tell which"
+
+
+def test_an_exclusion_that_a_user_takes_away_stays_away_although_a_launch_watches(place: Workspace) -> None:
+    class Says:
+        trouble = None
+        answers: ClassVar[dict[str, JobAnswer]] = {}
+
+        def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
+            return self.answers
+
+    trials = [PlannedTrial("a" * 32, {}, 0, {}, Shape())]
+    revision = register(
+        place, place.sweep("s"), meta={"digest": "s", "name": "s", "rehearsal": False}, definition="", code=[], trials=trials
+    )[0]
+    reader, says = SweepReader(place, revision, Says()), Says()
+    reader.scheduler = says
+    says.answers = {f"rs-s-{n:04d}": JobAnswer(alive=True) for n in range(2)}
+    jobs = [add_job(place, n) for n in range(2)]
+    tick(reader, None)
+    says.answers = {job.key: JobAnswer(False, "failed", "NODE_FAIL", cause="node_failure", nodes=["node7"]) for job in jobs}
+    tick(reader, None)
+    assert list(nodes.excluded(place)) == ["node7"]
+    (place.nodes / "node7.json").unlink()
+    again = SweepReader(place, revision, says)
+    for one in (reader, again):
+        tick(one, None)
+    assert nodes.excluded(place) == {}, "also for a timer, whose passes are processes of their own"

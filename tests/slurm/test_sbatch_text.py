@@ -15,7 +15,8 @@ from slurm import sbatch
 from slurm.profile import Profile
 
 GOLDEN = Path(__file__).parent / "golden"
-FOLDER = Path("/shared/runs/jobs/rs-study-0001")
+ROOT = Path("/shared/runs")
+FOLDER = ROOT / "jobs" / "rs-study-0001"
 
 FULL: dict[str, Any] = {
     "kind": "slurm",
@@ -49,6 +50,20 @@ CASES: dict[str, tuple[dict[str, Any], Shape, int]] = {
         {"kind": "slurm", "container": {"engine": "apptainer", "image": "/shared/rm.sif", "mounts": ["/shared"]}},
         Shape(nodes=2, gpus=8),
         1,
+    ),
+    "apptainer_elsewhere": (
+        {
+            "kind": "slurm",
+            "container": {"engine": "apptainer", "image": "/images/rm.sif", "mounts": ["/data:/data:ro"]},
+            "shared_dir": "/site",
+        },
+        Shape(gpus=1),
+        2,
+    ),
+    "pyxis_elsewhere": (
+        {"kind": "slurm", "container": {"engine": "pyxis", "image": "nvcr.io#rm"}, "shared_dir": "/shared/runs/site"},
+        Shape(gpus=1),
+        2,
     ),
     "pyxis": ({"kind": "slurm", "container": {"engine": "pyxis", "image": "nvcr.io#rm", "mounts": ["/shared:/shared"]}}, Shape(gpus=1), 2),
 }
@@ -97,53 +112,53 @@ def test_slurm_restarts_nothing_by_itself_unless_the_profile_says_so() -> None:
 
 def test_each_attempt_of_several_ranks_is_a_step_over_all_nodes() -> None:
     profile = Profile.model_validate(FULL)
-    assert sbatch.step(profile, Shape(gpus=1), "/env/bin/python") == []
-    assert " ".join(sbatch.step(profile, Shape(nodes=2, gpus=16, cpus=64), "/env/bin/python")) == (
+    assert sbatch.step(profile, Shape(gpus=1), "/env/bin/python", ROOT) == []
+    assert " ".join(sbatch.step(profile, Shape(nodes=2, gpus=16, cpus=64), "/env/bin/python", ROOT)) == (
         "srun --exact --kill-on-bad-exit=1 --unbuffered --nodes=2 --ntasks=16 --ntasks-per-node=8 --cpus-per-task=4 "
         "--gres=gpu:h200:8 /env/bin/python -u -m slurm.start_rank"
     )
-    assert not any(word.startswith("--gres") for word in sbatch.step(profile, Shape(nodes=2, ranks=4), "/env/bin/python"))
+    assert not any(word.startswith("--gres") for word in sbatch.step(profile, Shape(nodes=2, ranks=4), "/env/bin/python", ROOT))
 
 
 def test_steps_of_trials_side_by_side_take_their_share_of_memory() -> None:
     """Where memory is counted, a step that names none takes all of it, and the next one waits (seen on 22.05)."""
     profile = Profile.model_validate({"kind": "slurm", "node": {"gpus": 8, "cpus": 96}})
-    words = sbatch.step(profile, Shape(nodes=2, gpus=4), "python")
+    words = sbatch.step(profile, Shape(nodes=2, gpus=4), "python", ROOT)
     assert words[:-4] == [
         "srun", "--exact", "--kill-on-bad-exit=1", "--unbuffered", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--cpus-per-task=12",
         "--gres=gpu:2", "--mem=0",
     ]  # fmt: skip
     known = Profile.model_validate({"kind": "slurm", "node": {"gpus": 8, "cpus": 96, "memory": "1000G"}})
-    assert "--mem=256000M" in sbatch.step(known, Shape(nodes=2, gpus=4), "python")
-    assert "--mem=30720M" in sbatch.step(known, Shape(nodes=2, gpus=4, memory=60.0), "python")
+    assert "--mem=256000M" in sbatch.step(known, Shape(nodes=2, gpus=4), "python", ROOT)
+    assert "--mem=30720M" in sbatch.step(known, Shape(nodes=2, gpus=4, memory=60.0), "python", ROOT)
 
 
 def test_ranks_run_inside_the_container_and_the_worker_outside() -> None:
     """The batch script is the worker and hears SLURM's warning; srun is outside, and what it starts is inside."""
     profile, shape, _ = CASES["apptainer_ranks"]
     inside = "apptainer exec --nv --bind /shared /shared/rm.sif python3 -u -m"
-    step = " ".join(sbatch.step(Profile.model_validate(profile), shape, "/env/bin/python"))
+    step = " ".join(sbatch.step(Profile.model_validate(profile), shape, "/env/bin/python", ROOT))
     assert step.startswith("srun --exact --kill-on-bad-exit=1 ") and step.endswith(f" --gres=gpu:4 {inside} slurm.start_rank")
-    found = sbatch.check(Profile.model_validate(profile), shape, "/env/bin/python")
+    found = sbatch.check(Profile.model_validate(profile), shape, "/env/bin/python", ROOT)
     assert " ".join(found) == (
         "srun --exact --unbuffered --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 --gres=gpu:4 " + inside + " slurm.start_check"
     )
     pyxis = Profile.model_validate(CASES["pyxis"][0])
-    step = " ".join(sbatch.step(pyxis, shape, "/env/bin/python"))
+    step = " ".join(sbatch.step(pyxis, shape, "/env/bin/python", ROOT))
     assert step.endswith("--gres=gpu:4 --container-image=nvcr.io#rm --container-mounts=/shared:/shared python3 -u -m slurm.start_rank")
     assert sbatch.command(pyxis, shape, "/env/bin/python", FOLDER).startswith("exec /env/bin/python -u -m slurm.start_array")
-    assert sbatch.check(pyxis, Shape(gpus=1), "python") == [], "the worker is inside itself"
+    assert sbatch.check(pyxis, Shape(gpus=1), "python", ROOT) == [], "the worker is inside itself"
 
 
 def test_every_node_of_several_is_checked_also_without_a_container() -> None:
     """The worker stands on the first; a bad second one would eat every trial."""
     plain = Profile(kind="slurm")
-    assert " ".join(sbatch.check(plain, Shape(nodes=4, gpus=32), "/env/bin/python")) == (
+    assert " ".join(sbatch.check(plain, Shape(nodes=4, gpus=32), "/env/bin/python", ROOT)) == (
         "srun --exact --unbuffered --nodes=4 --ntasks=4 --ntasks-per-node=1 --cpus-per-task=1 --gres=gpu:8 "
         "/env/bin/python -u -m slurm.start_check"
     )
     for shape in (Shape(), Shape(gpus=8)):
-        assert sbatch.check(plain, shape, "python") == [], "the worker checks the node that it stands on"
+        assert sbatch.check(plain, shape, "python", ROOT) == [], "the worker checks the node that it stands on"
 
 
 def test_a_job_of_a_night_is_the_golden_one() -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from core.definition.plan import Shape
+from core.workspace.layout import Workspace
+from slurm import dispatch
 from slurm.polling import SQUEUE, Reply
+from slurm.profile import Cluster, Profile
 from slurm.shared import SPENT, SharedCalls
 
 
@@ -86,3 +91,53 @@ def test_without_a_place_to_meet_each_asks_for_itself(slurm: Slurm, tmp_path: Pa
     nowhere = process(slurm, tmp_path / "file" / "below")
     assert [nowhere.ask(SQUEUE).code for _ in range(3)] == [0, 0, 0]
     assert len(slurm.asked) == 3
+
+
+@pytest.mark.parametrize("budget", [12, 5, 1, 0.5])
+def test_the_budget_holds_in_any_minute_whatever_is_asked(slurm: Slurm, tmp_path: Path, budget: float) -> None:
+    times: list[float] = []
+    random = Random(7)
+    for _ in range(1500):
+        before = len(slurm.asked)
+        words = SQUEUE if random.random() < 0.5 else ("sacct", f"--jobs={random.randrange(9)}")
+        process(slurm, tmp_path, budget).ask(words)
+        times += [slurm.now] * (len(slurm.asked) - before)
+        slurm.now += random.choice((0.0, 0.1, 1.0, 5.0))
+    most = max(sum(1 for other in times if 0 <= t - other < 60.0) for t in times)
+    assert most == max(1, int(budget))
+    assert sum(command == SQUEUE for command in slurm.asked) >= len(times) / 4, "nobody keeps the queue from being asked for"
+
+
+def test_what_cannot_wait_is_done_at_once_and_lets_the_questions_wait(slurm: Slurm, tmp_path: Path) -> None:
+    shared = process(slurm, tmp_path)
+    shared.ask(SQUEUE)
+    for _ in range(11):
+        assert process(slurm, tmp_path).act(("sbatch", "x")).code == 0
+    slurm.reply = Reply(0, "another row", "")
+    for _ in range(3):
+        shared.ask(("sacct",))
+    assert [command[0] for command in slurm.asked] == ["squeue", *["sbatch"] * 11, "sacct", "sacct"], "a quarter is always for questions"
+    slurm.now += 30.0
+    assert shared.ask(SQUEUE).out == "a row", "the last answer holds while the budget is used up"
+    assert shared.act(("scontrol", "show", "hostnames", "node[1-4]")).code == 0
+    slurm.now += 31.0
+    assert shared.ask(SQUEUE).out == "another row"
+    assert process(slurm, tmp_path).act(("scancel", "7")).out == "another row"
+    for _ in range(20):
+        shared.ask(("sacct",))
+    assert [command[0] for command in slurm.asked[14:]] == ["scontrol", "squeue", "scancel", *["sacct"] * 10]
+
+
+def test_submissions_and_what_they_must_know_are_counted(tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the ordinary way: whoever makes a submitter without a word about it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name in ("sbatch", "scontrol", "squeue"):
+        (binaries / name).write_text("#!/bin/sh\necho Submitted batch job 7\n", encoding="utf-8")
+        (binaries / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(binaries), prepend=":")
+    place = Workspace.open(workspace, create=True)
+    submitter = dispatch.submitter(place, Cluster("c", Profile(kind="slurm")), "nowhere:main", 2)
+    assert submitter.submit("s", 1, Shape(), 2)
+    assert len(SharedCalls(12).noted.read_text().split()) == 2, "sbatch, and MaxArraySize before it"

@@ -27,7 +27,7 @@ def plan_of(count: int, shape: Shape | None = None) -> list[PlannedTrial]:
 
 
 def registered(workspace: Workspace, plan: list[PlannedTrial], name: str = "study") -> Revision:
-    meta = {"digest": name, "name": name, "project": name, "rehearsal": False}
+    meta = {"digest": name, "name": name, "project": name, "family": name, "rehearsal": False}
     return register(workspace, workspace.sweep(name), meta=meta, definition="", code=[], trials=plan)[0]
 
 

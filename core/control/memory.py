@@ -67,6 +67,7 @@ class Memory:
             if "job" in record:
                 job, answer = record["job"], record["answer"]
                 job = {**job, "shape": Shape(**job["shape"]), "details": {**job["details"], "folder": self._jobs_root + job["key"]}}
+                answer = {**answer, "nodes": tuple(answer["nodes"])}
                 self._workers[job["key"]] = (record["mark"], Job(**job), JobAnswer(**answer))
         # several processes may have written the same down; a file that mostly repeats itself is begun anew
         self._begin = len(records) > 1.5 * (len(self._said) + len(self._workers)) + ENOUGH

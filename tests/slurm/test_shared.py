@@ -140,4 +140,4 @@ def test_submissions_and_what_they_must_know_are_counted(tmp_path: Path, workspa
     place = Workspace.open(workspace, create=True)
     submitter = dispatch.submitter(place, Cluster("c", Profile(kind="slurm")), "nowhere:main", 2)
     assert submitter.submit("s", 1, Shape(), 2)
-    assert len(SharedCalls(12).noted.read_text().split()) == 2, "sbatch, and MaxArraySize before it"
+    assert len(SharedCalls(12).noted.read_text().split()) == 3, "sbatch, and MaxArraySize and the partition's limit before it"

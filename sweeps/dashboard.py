@@ -16,7 +16,7 @@ from dashboards.web.answers import ClusterState, Refreshed
 from sweeps import wiring
 from sweeps.cluster_state import ClusterWatch
 from sweeps.comparing import compare_named, sides_of
-from sweeps.reporting import gather
+from sweeps.reporting import build, gather, recorded_study
 from sweeps.watching import mirror_once
 
 
@@ -45,9 +45,12 @@ class HouseAnswers:
                 del self._readers[sweep]  # a reader of thousands of ended trials is memory for nothing
         return Refreshed(moves, tuple(changes.problems))
 
-    def report(self, sweep: str, *, examples: bool) -> Report:
-        """As ``sweep report``, with or without ``--quick``."""
-        return gather(self._workspace, resolve(self._workspace, sweep), examples=examples)
+    def report(self, index: Index, sweep: str, *, examples: bool) -> Report:
+        """As ``sweep report``; without examples from the index alone, which :meth:`refresh` keeps up to the files."""
+        revision = resolve(self._workspace, sweep)
+        # where a rule adds seeds, the files tell how often it has looked, and intervals depend on that
+        found = None if examples or "seeds" in revision.meta else recorded_study(self._workspace, revision, index)
+        return gather(self._workspace, revision, examples=examples) if found is None else build(self._workspace, found, examples=False)
 
     def sides(self, name: str) -> Sequence[Side]:
         """As ``sweep compare`` takes a name."""

@@ -75,19 +75,24 @@ class NightFacts:
 
 @dataclass(frozen=True)
 class NightlyGrid:
-    """A nightly grid: when it runs, what it may use, the night that is open, the last one, the next."""
+    """A nightly grid: when it runs, what it may use, the night that is open, the last one, the next.
+
+    Attributes:
+        corrupt: why its files cannot be read; nothing else of it is known then.
+    """
 
     name: str
-    sweep: str
-    cluster: str
-    window: str
-    days: str
-    zone: str
-    paused: bool
-    budget: float | None
-    next_opens: float
+    sweep: str = ""
+    cluster: str = ""
+    window: str = ""
+    days: str = ""
+    zone: str = "UTC"
+    paused: bool = False
+    budget: float | None = None
+    next_opens: float = 0.0
     open: NightFacts | None = None
     last: NightFacts | None = None
+    corrupt: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,8 +118,8 @@ class Answers(Protocol):
     def refresh(self, index: Index, sweep: str) -> Refreshed:
         """Bring the index up to the files and to the scheduler's word."""
 
-    def report(self, sweep: str, *, examples: bool) -> Report:
-        """The table of a sweep's newest revision; ``examples`` adds the statistics that need the score tables.
+    def report(self, index: Index, sweep: str, *, examples: bool) -> Report:
+        """The table of a sweep's newest revision: without ``examples`` as the index has it, at once; with them with all statistics.
 
         Raises:
             SweepError: there is no such sweep.

@@ -12,6 +12,9 @@ from core.store import TrialRow
 from core.workspace.registration import Revision
 from dashboards.web.data import Data, Pending
 
+WHOLE = 0.2
+"""Seconds that a page with a table waits for the one with all statistics."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -107,7 +110,7 @@ def table_of(data: Data, found: Shown) -> Table:
     if not fresh:
         return Table(quick, True, False)
     # one after the other: both at once would only keep each other waiting
-    whole, fresh = data.latest(*_question(data, found, True), slow=True)
+    whole, fresh = data.latest(*_question(data, found, True), slow=True, patience=WHOLE)
     return Table(whole, False, True) if fresh else Table(quick, True, True)
 
 
@@ -126,4 +129,4 @@ def warm(data: Data) -> None:
 
 
 def _question(data: Data, found: Shown, examples: bool) -> tuple[Hashable, Hashable, Callable[[], Report]]:
-    return ("report", found.id, examples), found.results, lambda: data.answers.report(found.id, examples=examples)
+    return ("report", found.id, examples), found.results, lambda: data.answers.report(data.index, found.id, examples=examples)

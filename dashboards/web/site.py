@@ -68,6 +68,8 @@ class Site:
         )
         self._templates.filters |= {"clock": clock, "span": span, "path": path_segment, "value": axis_text, "number": number}
         self._templates.globals |= {"states": TRIAL_STATES, "mlflow": data.mlflow, "age": age, "named": named}
+        for name in self._templates.list_templates():  # compiled before the first reader comes
+            self._templates.get_template(name)
 
     @property
     def workspace(self) -> Workspace:

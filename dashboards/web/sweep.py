@@ -59,7 +59,7 @@ def sweep(site: Site, request: Request) -> Response:
     values |= {"report": report, "partial": made.partial, "fresh": made.fresh}
     version = f"{found.version}-{made.version}"
     if report is None:
-        return site.page(request, "waiting.html", version=version, **values)
+        return site.page(request, "waiting.html", version=version, waiting=True, **values)
     if view == "table":
         return site.page(request, "table.html", version=version, **values, **_table(where, report, found))
     return site.page(request, "figure.html", version=version, **values, figure=figure(site.data, found, report, view, where))

@@ -204,6 +204,19 @@ def test_the_cluster_page_shows_queue_nights_and_holds(open_page: Open, made: Ma
     assert [row["key"] for row in rows(client, "/cluster?state=left&csv=1")] == ["rs-shown-rehearsal-0002"]
 
 
+WRONG_WINDOW = {"name": "broken", "sweep": "shown-rehearsal", "window": "x", "days": "y", "zone": "z"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "broken"}', json.dumps(WRONG_WINDOW)])
+def test_a_nightly_grid_that_cannot_be_read_shows_as_corrupt_and_hides_no_other(open_page: Open, made: Made, content: str) -> None:
+    nights.add(made.workspace, nights.Grid("whole", "shown-rehearsal", "20:00-07:00", "daily", "Europe/Berlin", created=time.time()))
+    (made.workspace.nights / "broken").mkdir()
+    (made.workspace.nights / "broken" / "grid.json").write_text(content)
+    page = text(open_page(), "/cluster")
+    assert "20:00-07:00 Europe/Berlin, daily; no budget" in page
+    assert re.search("broken.{0,20}Corrupt", page, re.DOTALL) and "No worker has been submitted" in page
+
+
 def test_many_readers_of_the_cluster_page_cost_one_look(open_page: Open, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboards.web.data.CLUSTER_SECONDS", 1e6)
     looks: list[int] = []

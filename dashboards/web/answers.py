@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.analysis.compare import Comparison, Side
+from core.analysis.outcomes import TrialOutcome
 from core.analysis.report import Report
+from core.evaluation.score_table import ScoreTable
 from core.store import Index
 
 
@@ -17,6 +19,21 @@ class Refreshed:
 
     moves: bool
     problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for.
+
+    Attributes:
+        sides: its cells and ensembles.
+        tables: those that were made for its ensembles and lie in no file, by id of the replicate and key of the scoring.
+        members: the trials that each replicate of its ensembles is made of.
+    """
+
+    sides: Sequence[Side]
+    tables: Mapping[tuple[str, str], ScoreTable] = field(default_factory=dict)
+    members: Mapping[str, Sequence[TrialOutcome]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,8 +142,9 @@ class Answers(Protocol):
             SweepError: there is no such sweep.
         """
 
-    def sides(self, name: str) -> Sequence[Side]:
-        """The cells that a name stands for, as ``sweep compare`` takes it: ``SWEEP``, ``SWEEP:PATH=VALUE,...`` or a trial's first digits.
+    def named(self, name: str) -> Named:
+        """What a name stands for, as ``sweep compare`` takes it: ``SWEEP``, ``SWEEP:PATH=VALUE,...``, ``SWEEP:ensemble=NAME`` or a trial's
+        first digits.
 
         Raises:
             SweepError: it stands for nothing.

@@ -160,6 +160,8 @@ def overview(site: Site, request: Request) -> Response:
         return as_csv(header, rows, "sweeps")
     seen = [(line.row.id, line.row.revision, sorted(line.counts.items()), line.cost.hours, line.best) for line in shown]
     version = str(hash(repr(seen)))
+    if (nothing := site.still_right(request, version)) is not None:
+        return nothing
     return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
 
 

@@ -40,6 +40,11 @@ class Shown:
         return self.revision.sweep.id
 
     @property
+    def ensembles(self) -> list[str]:
+        """Names of its ensembles' rows, as far as the definition names them: ``NAME/RULE``."""
+        return [f"{one['name']}/{rule['name']}" for one in self.revision.meta.get("ensembles", ()) for rule in one["rules"]]
+
+    @property
     def axes(self) -> list[str]:
         """Paths of the cells' coordinates."""
         return list(dict.fromkeys(path for trials in self.cells.values() for path in trials[0].cell))

@@ -51,6 +51,8 @@ def sweep(site: Site, request: Request) -> Response:
         "causes": site.data.browser.causes().get(found.id, {}),
     }
     if view == "trials":
+        if (nothing := site.still_right(request, found.version)) is not None:
+            return nothing
         values |= _trials(site, where, found)
         # the list says itself that it is live: another page of it must not be swapped while it is read
         return site.page(request, "trials.html", version=found.version, **values)
@@ -58,6 +60,8 @@ def sweep(site: Site, request: Request) -> Response:
     report = made.report
     values |= {"report": report, "partial": made.partial, "fresh": made.fresh}
     version = f"{found.version}-{made.version}"
+    if (nothing := site.still_right(request, version)) is not None:
+        return nothing
     if report is None:
         return site.page(request, "waiting.html", version=version, waiting=True, **values)
     if view == "table":

@@ -19,7 +19,7 @@ from core.analysis.importance import axis_shares
 from core.analysis.report import Report, Row, is_percent
 from core.store import Point, TrialRow
 from dashboards import plots
-from dashboards.report.numbers import axis_value, short_names
+from dashboards.report.numbers import axis_value, short_names, unit
 from dashboards.web.address import Address
 from dashboards.web.data import Data, NotHere
 from dashboards.web.shown import Shown, downloaded, shown, table_of
@@ -91,22 +91,6 @@ def figure(data: Data, found: Shown, report: Report, kind: str, where: Address) 
     return {"grid": _grid, "curves": _curves, "intervals": _intervals, "importance": _importance, "parallel": _parallel}[kind](
         data, found, report, where
     )
-
-
-def unit(metric: str) -> str:
-    """A metric with its unit."""
-    if is_percent(metric):
-        return f"{metric} (%)"
-    name = metric.rpartition("/")[2]
-    known = {
-        "accuracy": "fraction",
-        "loss": "nats",
-        "memory_gib": "GiB",
-        "step_seconds": "s",
-        "tokens_per_second": "1/s",
-        "pairs_per_second": "1/s",
-    }
-    return f"{metric} ({known[name]})" if name in known else metric
 
 
 def _cells(report: Report) -> list[Row]:

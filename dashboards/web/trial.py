@@ -22,10 +22,11 @@ from core.workspace import holds
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial
 from dashboards import plots
+from dashboards.report.numbers import unit
 from dashboards.web.address import Address
 from dashboards.web.data import Data, flat
 from dashboards.web.examples import ORDERS, examples_file, mistakes, scored, table_of, texts
-from dashboards.web.figures import X_AXES, look, picture, places, series_names, unit
+from dashboards.web.figures import X_AXES, look, picture, places, series_names
 from dashboards.web.site import Site, address, as_csv, attachment
 
 TAIL = 64 * 1024

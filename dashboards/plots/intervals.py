@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboards.plots.style import Look, drawing, nothing, shortened
+from dashboards.plots.style import Look, drawing, nothing, wrapped
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def intervals(lines: Sequence[Estimate], look: Look, *, label: str, note: str = 
                 axes.plot(line.interval, [y, y], "|", color=colour, markersize=6)
             if line.reported is not None:
                 axes.plot([line.reported], [y], marker="x", color=look.colours[1], markersize=5, linestyle="none")
-        axes.set_yticks(range(len(lines)), [shortened(line.name, 40 if look.width == "full" else 24) for line in lines])
+        axes.set_yticks(range(len(lines)), [wrapped(line.name, 40 if look.width == "full" else 26) for line in lines])
         axes.set_ylim(len(lines) - 0.4, -0.6)
         axes.set_xlabel(label)
         axes.grid(True, axis="x")

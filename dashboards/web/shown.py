@@ -10,8 +10,14 @@ from core.definition.plan import cell_name
 from core.errors import EnvironmentFault
 from core.store import TrialRow
 from core.workspace.registration import Revision
+from dashboards.report.verdicts import Verdict
+from dashboards.web.address import query
 from dashboards.web.data import Data, Pending
 
+LARGE = 1000
+"""Cells of a sweep whose table is made when its own page is opened, and not before."""
+NAMED = 10
+"""Best cells of a column that are named with their mistakes."""
 WHOLE = 0.2
 """Seconds that a page with a table waits for the one with all statistics."""
 
@@ -26,6 +32,7 @@ class Shown:
         results: changes with states, results and scorings alone.
         counts: trials by state.
         cells: {name of a cell: its trials}, in the order of the plan.
+        stages: what several trials need, each run once.
     """
 
     revision: Revision
@@ -33,6 +40,7 @@ class Shown:
     results: str
     counts: Mapping[str, int]
     cells: Mapping[str, Sequence[TrialRow]]
+    stages: Sequence[TrialRow] = ()
 
     @property
     def id(self) -> str:
@@ -58,17 +66,34 @@ def shown(data: Data, sweep: str) -> Shown:
     """
     revision = data.revision(sweep)
     results = data.browser.version(sweep, points=False)
-    cells = data.soon(("cells", sweep), results, lambda: _cells(data.index.trials(sweep)), patience=20.0)
-    if isinstance(cells, Pending):
-        cells = {}
-    return Shown(revision, data.browser.version(sweep), results, data.browser.counts().get(sweep, {}), cells)
+    known = data.soon(("cells", sweep), results, lambda: _cells(data.index.trials(sweep)), patience=20.0)
+    cells, stages = ({}, []) if isinstance(known, Pending) else known
+    return Shown(revision, data.browser.version(sweep), results, data.browser.counts().get(sweep, {}), cells, stages)
 
 
-def _cells(rows: Iterable[TrialRow]) -> dict[str, list[TrialRow]]:
+def _cells(rows: Iterable[TrialRow]) -> tuple[dict[str, list[TrialRow]], list[TrialRow]]:
     found: dict[str, list[TrialRow]] = {}
+    stages = []
     for row in rows:
-        found.setdefault(cell_name(row.cell), []).append(row)
-    return found
+        if row.stage is not None:
+            stages.append(row)
+        else:
+            found.setdefault(cell_name(row.cell), []).append(row)
+    return found, stages
+
+
+def mistakes_of(data: Data, found: Shown, best: Verdict) -> list[tuple[str, str | None]]:
+    """The cells of a verdict, each with the address of its mistakes on that benchmark; ``None`` where no trial of it is scored."""
+    benchmark = best.metric.partition("/")[0]
+    cells = [name for name in best.cells if name in found.cells][:NAMED]
+    scores = data.index.scores([trial.id for name in cells for trial in found.cells[name]])
+    addresses = {}
+    for name in cells:
+        known = [trial.id for trial in found.cells[name] if scores.get(trial.id)]
+        here = [id for id in known if any(score.benchmark == benchmark for score in scores[id])]
+        where = [("sweep", found.id), *([("benchmark", benchmark)] if here else [])]
+        addresses[name] = f"/trial/{(here or known)[0]}{query(where)}#examples" if known else None
+    return [(name, addresses.get(name)) for name in best.cells]
 
 
 @dataclass(frozen=True)
@@ -120,10 +145,17 @@ def table_of(data: Data, found: Shown) -> Table:
 
 
 def there(data: Data, found: Shown) -> Report | None:
-    """The table where it is worked out already; nothing is begun."""
-    ready = (data.ready(*_question(data, found, examples)[:2]) for examples in (True, False))
-    report: Report | None = next((one for one in ready if one is not None), None)
-    return report
+    """The table where it is worked out; else it is begun, and nobody waits. A large one without statistics by example is good enough."""
+    large = len(found.cells) > LARGE
+    for examples in (True, False):
+        ready: Report | None = data.ready(*_question(data, found, examples)[:2])
+        if ready is not None and (examples or large):
+            return ready
+    if not large:
+        quick, fresh = data.latest(*_question(data, found, False), patience=0.0)
+        if fresh and not isinstance(quick, Pending):
+            data.latest(*_question(data, found, True), slow=True, patience=0.0)
+    return None
 
 
 def warm(data: Data) -> None:

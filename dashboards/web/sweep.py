@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.analysis.report import Report, choose, is_percent
+from core.analysis.report import Report, Row, choose, direction, is_percent
 from core.control.states import TRIAL_STATES
+from core.store import TrialRow
 from core.store.browse import Wanted
 from core.workspace.registration import Revision
 from dashboards.report.delimited import render_csv
@@ -18,7 +20,7 @@ from dashboards.report.verdicts import verdicts
 from dashboards.web.address import Address
 from dashboards.web.data import Data
 from dashboards.web.figures import figure
-from dashboards.web.shown import Shown, downloaded, shown, table_of
+from dashboards.web.shown import Shown, downloaded, mistakes_of, shown, table_of
 from dashboards.web.site import PAGE_ROWS, Site, address, as_csv, attachment, paging
 
 VIEWS = {
@@ -32,6 +34,9 @@ VIEWS = {
 }
 COLUMNS = 6
 """Metrics that the list of trials shows unless others are asked for."""
+EXPLAIN = re.compile(r"sweep explain ([0-9a-f]{10})")
+LONGEST = 300
+"""Characters of an error that the table's page quotes."""
 MISSING = 10
 """Cells without values that the table's page names."""
 DOWNLOADED = 100_000
@@ -65,30 +70,62 @@ def sweep(site: Site, request: Request) -> Response:
     if report is None:
         return site.page(request, "waiting.html", version=version, waiting=True, **values)
     if view == "table":
-        return site.page(request, "table.html", version=version, **values, **_table(where, report, found))
+        return site.page(request, "table.html", version=version, **values, **_table(site.data, where, report, found))
     return site.page(request, "figure.html", version=version, **values, figure=figure(site.data, found, report, view, where))
 
 
-def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
+def _table(data: Data, where: Address, report: Report, found: Shown) -> dict[str, Any]:
     chosen = where.words("metric", report.metrics)
     if chosen:
         report = choose(report, chosen)
     cells = [row for row in report.rows if row.kind == "cell"]
+    order = where.word("order", ("plan", *report.columns), "plan")
+    if order != "plan":
+        cells.sort(key=lambda row: _place(row, order))
     pages = paging(where, len(cells), 100)
     names = short_names(report.axes)
-    missing = [row for row in report.rows if row.missing]
+    missing, stopped = _missing(data, report, found)
     columns = [(metric, digits(report, metric)) for metric in report.columns]
     return {
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [
-            (one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)
-        ],
-        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING),
+        "verdicts": [(one, mistakes_of(data, found, one)) for one in verdicts(report)],
+        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING), "stopped": stopped,
+        "order": order, "orders": {"plan": "as planned", **{metric: f"best {metric} first" for metric in report.columns}},
         "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
+
+
+def _place(row: Row, metric: str) -> tuple[bool, float]:
+    """Where a cell stands among others by a metric, the best first and those without a value last."""
+    mean = row.metrics[metric].mean if metric in row.metrics else None
+    return mean is None, 0.0 if mean is None else mean if direction(metric) == "min" else -mean
+
+
+Part = tuple[str, str | None]
+"""A piece of a sentence, and the trial that it leads to."""
+
+
+def _missing(data: Data, report: Report, found: Shown) -> tuple[list[tuple[Row, list[list[Part]]]], int]:
+    """Rows without all their values with the reasons, failures first; and the number of cells that a pruner has stopped."""
+    rows = [row for row in report.rows if row.missing]
+    states = {row.name: {trial.state or "pending" for trial in found.cells.get(row.name, ())} for row in rows}
+    rest = [row for row in rows if states[row.name] != {"pruned"}]
+    rest.sort(key=lambda row: "failed" not in states[row.name])
+    said = data.browser.messages([trial.id for row in rest[:MISSING] for trial in found.cells.get(row.name, ())])
+    return [(row, [_told(line, found.cells.get(row.name, ()), said) for line in row.missing]) for row in rest], len(rows) - len(rest)
+
+
+def _told(line: str, trials: Sequence[TrialRow], said: Mapping[str, str]) -> list[Part]:
+    """A reason with what the failed attempt said, and a link in place of the command that explains it."""
+    found = EXPLAIN.search(line)
+    trial = next((one.id for one in trials if found is not None and one.id.startswith(found[1])), None)
+    if found is None or trial is None:
+        return [(line, None)]
+    message = said.get(trial, "")
+    return [(line[: found.start()] + (f"{message[:LONGEST]} " if message else ""), None), (f"trial {trial[:10]}", trial)]
 
 
 def table_csv(site: Site, request: Request) -> Response:

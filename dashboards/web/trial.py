@@ -65,9 +65,11 @@ def trial(site: Site, request: Request) -> Response:
     config = safely(lambda: _config(folder, planned), {}, "its configuration")
     result = safely(lambda: read_json(folder.result / "metrics.json") if (folder.result / MANIFEST).exists() else None, None, "its result")
     scores = data.index.scores([id]).get(id, [])
+    failed = status is not None and status.state == "failed"
     values: dict[str, Any] = {
         "title": f"Trial {id[:10]}", "id": id, "sweep": sweep, "sweeps": sweeps, "planned": planned, "train": status, "attempts": attempts,
-        "advice": (ADVICE.get(status.cause or "") or "").replace("TRIAL", id[:10]) if status and status.state == "failed" else "",
+        "advice": ADVICE.get(status.cause or "", "").replace("TRIAL", id[:10]).split("`") if status is not None and failed else [],
+        "said": attempts[-1].message if attempts and failed else None,
         "config": _differences(site, sweep, planned, config), "only_set": where.word("config", ("differs", "all"), "differs") == "differs",
         "result": result, "scores": scores,
         "name": cell_name(planned.cell) if planned is not None else "", "seed": config.get("seed"),

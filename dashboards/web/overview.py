@@ -13,7 +13,7 @@ from core.errors import SweepError
 from core.store import SweepRow
 from core.store.browse import AttemptRow
 from dashboards.report.verdicts import Verdict, verdicts
-from dashboards.web.data import Data
+from dashboards.web.data import Data, Pending
 from dashboards.web.shown import mistakes_of, shown, there
 from dashboards.web.site import Site, address, as_csv
 
@@ -78,7 +78,8 @@ class Line:
 
     Attributes:
         left: about how many seconds it still takes, where that can be said.
-        best: what is best by the metric that it selects by and by its first other one, each with the address of its mistakes.
+        best: what is best by the metric that it selects by and by its first other one, each with the address of its mistakes;
+            ``None`` while the table is worked out.
     """
 
     row: SweepRow
@@ -86,7 +87,7 @@ class Line:
     causes: dict[str, int]
     cost: Cost
     left: float | None
-    best: Sequence[tuple[Verdict, str | None]] = ()
+    best: Sequence[tuple[Verdict, str | None]] | None = ()
 
     @property
     def done(self) -> int:
@@ -108,12 +109,14 @@ def lines(site: Site) -> list[Line]:
     return found
 
 
-def _best(data: Data, sweep: str) -> list[tuple[Verdict, str | None]]:
+def _best(data: Data, sweep: str) -> list[tuple[Verdict, str | None]] | None:
     try:
         found = shown(data, sweep)
     except SweepError:  # its own page says what is wrong with it
         return []
     report = there(data, found)
+    if isinstance(report, Pending):
+        return None
     known = [one for one in verdicts(report) if one.cells[0] in found.cells] if report is not None else []
     objective = str(found.revision.meta.get("objective", {}).get("metric", ""))
     known.sort(key=lambda one: one.metric != objective)
@@ -165,7 +168,10 @@ def overview(site: Site, request: Request) -> Response:
     version = str(hash(repr(seen)))
     if (nothing := site.still_right(request, version)) is not None:
         return nothing
-    return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
+    waiting = any(line.best is None for line in shown)
+    return site.page(
+        request, "overview.html", title="Sweeps", waiting=waiting, lines=shown, kinds=kinds, text=where.text("q"), version=version
+    )
 
 
 def _states(found: Sequence[Line]) -> list[str]:

@@ -144,18 +144,16 @@ def table_of(data: Data, found: Shown) -> Table:
     return Table(whole, False, True) if fresh else Table(quick, True, True)
 
 
-def there(data: Data, found: Shown) -> Report | None:
-    """The table where it is worked out; else it is begun, and nobody waits. A large one without statistics by example is good enough."""
-    large = len(found.cells) > LARGE
-    for examples in (True, False):
-        ready: Report | None = data.ready(*_question(data, found, examples)[:2])
-        if ready is not None and (examples or large):
-            return ready
-    if not large:
-        quick, fresh = data.latest(*_question(data, found, False), patience=0.0)
-        if fresh and not isinstance(quick, Pending):
-            data.latest(*_question(data, found, True), slow=True, patience=0.0)
-    return None
+def there(data: Data, found: Shown) -> Report | Pending | None:
+    """The table where it is worked out; else it is begun, and nobody waits. Of a large sweep only what its own page has asked for."""
+    if len(found.cells) > LARGE:
+        ready = (data.ready(*_question(data, found, examples)[:2]) for examples in (True, False))
+        return next((one for one in ready if one is not None), None)
+    quick, _ = data.latest(*_question(data, found, False), patience=0.0)
+    if isinstance(quick, Pending):
+        return quick
+    whole: Report | Pending = data.latest(*_question(data, found, True), slow=True, patience=0.0)[0]
+    return whole
 
 
 def warm(data: Data) -> None:

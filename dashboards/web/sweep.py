@@ -16,7 +16,7 @@ from core.store.browse import Wanted
 from core.workspace.registration import Revision
 from dashboards.report.delimited import render_csv
 from dashboards.report.numbers import digits, half_width, legend, mark, short_names, signed
-from dashboards.report.verdicts import verdicts
+from dashboards.report.verdicts import Verdict, verdicts
 from dashboards.web.address import Address
 from dashboards.web.data import Data
 from dashboards.web.figures import figure
@@ -90,12 +90,20 @@ def _table(data: Data, where: Address, report: Report, found: Shown) -> dict[str
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [(one, mistakes_of(data, found, one)) for one in verdicts(report)],
+        "verdicts": [(metrics, one, mistakes_of(data, found, one)) for metrics, one in _joined(verdicts(report))],
         "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING), "stopped": stopped,
         "order": order, "orders": {"plan": "as planned", **{metric: f"best {metric} first" for metric in report.columns}},
         "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
+
+
+def _joined(found: Sequence[Verdict]) -> list[tuple[list[str], Verdict]]:
+    """The verdicts, those that say the same of several metrics once."""
+    joined: dict[tuple[tuple[str, ...], str], tuple[list[str], Verdict]] = {}
+    for one in found:
+        joined.setdefault((tuple(one.cells), one.words), ([], one))[0].append(one.metric)
+    return list(joined.values())
 
 
 def _place(row: Row, metric: str) -> tuple[bool, float]:

@@ -43,6 +43,8 @@ from core.workspace.registration import register
 
 METRICS = 30
 ROWS = 50
+COME = 20.0
+"""Seconds in which all readers have got their first pages, whose pictures and answers the server keeps."""
 PAUSE = 1.0
 """Seconds between two looks of a reader; a page that is open asks every four."""
 CONFIG = {
@@ -230,10 +232,11 @@ def measure_pages(base: str, trial: str, process: psutil.Process) -> dict[str, t
 
 
 def readers(base: str, process: psutil.Process, seconds: float) -> tuple[list[float], int]:
-    """Memory of the server in MiB, taken ten times while fifty readers refresh pages of their own as a browser does; and their requests."""
+    """Memory of the server in MiB before fifty readers come, and ten times once each has his first pages and refreshes them as a browser
+    does; and their requests."""
     paths = [f"/sweep/many?view=trials&page={number + 1}&order=train/loss" for number in range(40)]
     paths += [f"/sweep/many?view={view}" for view in ("table", "grid", "intervals", "parallel", "curves")] * 2
-    end = time.monotonic() + seconds
+    end = time.monotonic() + COME + seconds
 
     def read(path: str) -> int:
         asked = 0
@@ -250,6 +253,7 @@ def readers(base: str, process: psutil.Process, seconds: float) -> tuple[list[fl
     memory = [process.memory_info().rss / 2**20]
     with ThreadPoolExecutor(50) as pool:
         asked = [pool.submit(read, path) for path in paths]
+        time.sleep(COME)
         for _ in range(10):
             time.sleep(seconds / 10)
             memory.append(process.memory_info().rss / 2**20)
@@ -299,8 +303,8 @@ def main() -> None:
                 print(f"pages: {name}: {first:.2f} s, whole {whole:.2f} s, again {again:.2f} s (CPU {used:.2f} s)")
             before = cpu(server)
             memory, asked = readers(base, server, given.readers)
-            print(f"readers: {asked} requests of 50 readers in {given.readers:.0f} s, CPU {cpu(server) - before:.1f} s")
-            print("readers: MiB from start to end: " + " ".join(f"{one:.0f}" for one in memory))
+            print(f"readers: {asked} requests of 50 readers in {COME + given.readers:.0f} s, CPU {cpu(server) - before:.1f} s")
+            print(f"readers: {memory[0]:.0f} MiB before they came, then " + " ".join(f"{one:.0f}" for one in memory[1:]))
         finally:
             ended(ui)
         fresh = []

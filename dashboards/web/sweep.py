@@ -158,9 +158,11 @@ def _trials(site: Site, where: Address, found: Shown) -> dict[str, Any]:
     browser = site.data.browser
     known: list[str] = site.data.soon(("metrics", found.id), found.results, lambda: browser.metric_names(found.id), patience=20.0)
     wanted = _wanted(where, found, known, browser.causes().get(found.id, {}))
-    first = browser.page(found.id, wanted)
-    pages = paging(where, first.total)
-    page = first if pages.number == 1 else browser.page(found.id, wanted.beginning((pages.number - 1) * PAGE_ROWS))
+    asked = where.number("page", 1, 1, 10**7)
+    page = browser.page(found.id, wanted.beginning((asked - 1) * PAGE_ROWS))
+    pages = paging(where, page.total)
+    if pages.number != asked:  # there are fewer
+        page = browser.page(found.id, wanted.beginning((pages.number - 1) * PAGE_ROWS))
     columns = known if where.text("columns") == "all" else where.words("metric", known) or headlines(known, found.revision)
     return {
         "rows": page.rows, "values": values_of(site.data, [row.id for row in page.rows], columns),

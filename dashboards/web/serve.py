@@ -26,7 +26,7 @@ from dashboards.web.data import Data
 TOKEN = "SWEEP_UI_TOKEN"
 SHORTEST = 16
 """Characters of a token that somebody chose."""
-GARBAGE = (20_000, 20, 20)
+GARBAGE = (100_000, 20, 20)
 """How seldom garbage is looked for: a table of thousands of cells is a million objects without a cycle, and Python's own pace would walk
 through them so often that the table took twice as long."""
 

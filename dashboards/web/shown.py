@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from core.analysis.report import Report
+from core.definition.ensembles import Ensemble
 from core.definition.plan import cell_name
-from core.errors import EnvironmentFault
+from core.errors import EnvironmentFault, SweepError
 from core.store import TrialRow
 from core.workspace.registration import Revision
 from dashboards.report.verdicts import Verdict
@@ -49,8 +51,12 @@ class Shown:
 
     @property
     def ensembles(self) -> list[str]:
-        """Names of its ensembles' rows, as far as the definition names them: ``NAME/RULE``."""
-        return [f"{one['name']}/{rule['name']}" for one in self.revision.meta.get("ensembles", ()) for rule in one["rules"]]
+        """Names of its ensembles' rows, ``NAME/RULE``; without those of a rule that is not known here."""
+        found: list[str] = []
+        for one in self.revision.meta.get("ensembles", ()):
+            with suppress(SweepError):
+                found += Ensemble.from_json(one).rows
+        return found
 
     @property
     def axes(self) -> list[str]:

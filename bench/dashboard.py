@@ -4,9 +4,12 @@
     python bench/dashboard.py --runs 500 --repeat 3
 
 ``rows`` is the time from opening the address to the first 50 rows in the DOM, with all 30 metrics as columns, in a fresh browser context
-(cold cache), median of the repetitions. Both servers run at once and are asked in turn; the window is tall enough that MLflow's table,
-which draws only what is seen, has 50 rows too. ``pages`` is the time until each page is there with all that it works out, the first and a
-later time. ``readers`` is the server's memory while fifty readers refresh pages of their own for a minute.
+(cold cache), median of the repetitions. The page itself notes the moment, so that no pause between two looks of ours is in it. Both
+servers run at once and are asked in turn; the window is tall enough that MLflow's table, which draws only what is seen, has 50 rows too.
+``pages`` is the time until each page is there with its rows or its plot, the first and a later time; a table without the statistics that
+take longer is there, and ``whole`` is when those have come too. ``readers`` is the server's memory while fifty readers refresh pages of
+their own for a minute. ``fresh`` is the time to the first 50 rows of the sweep's ablation table on a
+server that has only just started and knows nothing yet. The load of the machine stands beside the figures.
 
 MLflow's store is filled by bulk inserts into its own tables: making 5,000 runs through its client takes half an hour.
 """
@@ -40,6 +43,8 @@ from core.workspace.registration import register
 
 METRICS = 30
 ROWS = 50
+COME = 20.0
+"""Seconds in which all readers have got their first pages, whose pictures and answers the server keeps."""
 PAUSE = 1.0
 """Seconds between two looks of a reader; a page that is open asks every four."""
 CONFIG = {
@@ -50,7 +55,15 @@ CONFIG = {
     "rehearsal": None,
 }
 OURS = "#rows tr"
+TABLE = "#table tbody tr"
 THEIRS = "a[href*='/runs/']"
+WATCH = """
+new MutationObserver((changes, watch) => {
+  if (document.querySelectorAll("%s").length < %d) return;
+  window.rowsThere = performance.timeOrigin + performance.now();
+  watch.disconnect();
+}).observe(document, { childList: true, subtree: true });
+"""
 
 
 def names() -> list[str]:
@@ -150,12 +163,33 @@ def first_rows(browser: Any, address: str, rows: str) -> float:
     """Seconds until the rows are there, in a context that has seen nothing before."""
     context = browser.new_context(viewport={"width": 1600, "height": 3600})
     page = context.new_page()
-    started = time.perf_counter()
+    page.add_init_script(WATCH % (rows, ROWS))
+    started = time.time()
     page.goto(address, wait_until="commit")
     page.locator(rows).nth(ROWS - 1).wait_for(state="attached", timeout=120_000)
-    taken = time.perf_counter() - started
+    there = float(page.evaluate("window.rowsThere"))
     context.close()
-    return taken
+    return there / 1000 - started
+
+
+def load() -> str:
+    """How busy the machine is: its mean load over one and over five minutes."""
+    one, five, _ = os.getloadavg()
+    return f"load {one:.1f} over a minute, {five:.1f} over five, {os.cpu_count()} cores"
+
+
+def started(place: Workspace, port: int, *words: str) -> subprocess.Popen[str]:
+    """`sweep ui`, as soon as it has printed the dashboard's link."""
+    line = ["ui", "--port", str(port), "--workspace", str(place.root), *words]
+    ui = subprocess.Popen([sys.executable, "-m", "sweeps.cli.main", *line], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    assert ui.stdout is not None
+    print(ui.stdout.readline().rstrip())
+    return ui
+
+
+def ended(ui: subprocess.Popen[str]) -> None:
+    ui.send_signal(signal.SIGINT)
+    ui.wait(60)
 
 
 def cpu(process: psutil.Process) -> float:
@@ -164,8 +198,8 @@ def cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def measure_pages(base: str, trial: str, process: psutil.Process) -> dict[str, tuple[float, float, float]]:
-    """{page: (seconds until it is there for the first time, until it is there again, CPU seconds of that)}."""
+def measure_pages(base: str, trial: str, process: psutil.Process) -> dict[str, tuple[float, float, float, float]]:
+    """{page: (seconds until it is there for the first time, until all of it is, until it is there again, CPU seconds of that)}."""
     views = (
         "table",
         "grid",
@@ -179,28 +213,30 @@ def measure_pages(base: str, trial: str, process: psutil.Process) -> dict[str, t
     )
     pages = {"overview": "/", "cluster": "/cluster", "trial": f"/trial/{trial}", **{view: f"/sweep/many?view={view}" for view in views}}
 
-    def there(path: str) -> float:
+    def there(path: str, unless: str) -> float:
         started = time.perf_counter()
         while True:
             answer = requests.get(base + path, timeout=120)
             answer.raise_for_status()
-            if "being worked out" not in answer.text:
+            if unless not in answer.text:
                 return time.perf_counter() - started
             time.sleep(0.05)
 
     found = {}
     for name, path in pages.items():
-        first = there(path)
+        first = there(path, "This page shows it as soon as")
+        whole = first + there(path, "being worked out")
         before = cpu(process)
-        found[name] = (first, there(path), cpu(process) - before)
+        found[name] = (first, whole, there(path, "being worked out"), cpu(process) - before)
     return found
 
 
 def readers(base: str, process: psutil.Process, seconds: float) -> tuple[list[float], int]:
-    """Memory of the server in MiB, taken ten times while fifty readers refresh pages of their own as a browser does; and their requests."""
+    """Memory of the server in MiB before fifty readers come, and ten times once each has his first pages and refreshes them as a browser
+    does; and their requests."""
     paths = [f"/sweep/many?view=trials&page={number + 1}&order=train/loss" for number in range(40)]
     paths += [f"/sweep/many?view={view}" for view in ("table", "grid", "intervals", "parallel", "curves")] * 2
-    end = time.monotonic() + seconds
+    end = time.monotonic() + COME + seconds
 
     def read(path: str) -> int:
         asked = 0
@@ -217,6 +253,7 @@ def readers(base: str, process: psutil.Process, seconds: float) -> tuple[list[fl
     memory = [process.memory_info().rss / 2**20]
     with ThreadPoolExecutor(50) as pool:
         asked = [pool.submit(read, path) for path in paths]
+        time.sleep(COME)
         for _ in range(10):
             time.sleep(seconds / 10)
             memory.append(process.memory_info().rss / 2**20)
@@ -243,19 +280,16 @@ def main() -> None:
         place = write_workspace(Path(folder) / "runs", given.runs)
         experiment = write_mlflow(place, given.runs)
         own, other = free_port(), free_port()
-        words = ["ui", "--port", str(own), "--mlflow-port", str(other), "--workspace", str(place.root)]
-        ui = subprocess.Popen([sys.executable, "-m", "sweeps.cli.main", *words], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-        assert ui.stdout is not None
-        print(ui.stdout.readline().rstrip())
-        print(ui.stdout.readline().rstrip())
+        ui = started(place, own, "--mlflow-port", str(other))
         base, mlflow = f"http://127.0.0.1:{own}", f"http://127.0.0.1:{other}"
         try:
-            started = time.perf_counter()
+            began = time.perf_counter()
             wait_until(lambda: f"{given.runs}/{given.runs}" in requests.get(base, timeout=60).text)
-            print(f"index filled from the files of {given.runs} trials in {time.perf_counter() - started:.1f} s")
+            print(f"index filled from the files of {given.runs} trials in {time.perf_counter() - began:.1f} s")
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
                 ours, theirs = [], []
+                print(f"rows: {load()}")
                 for _ in range(given.repeat):
                     ours.append(first_rows(browser, f"{base}/sweep/many?view=trials&columns=all", OURS))
                     theirs.append(first_rows(browser, f"{mlflow}/#/experiments/{experiment}/runs?compareRunsMode=TABLE", THEIRS))
@@ -264,15 +298,27 @@ def main() -> None:
             print(f"rows: dashboard {a:.2f} s ({min(ours):.2f} to {max(ours):.2f})")
             print(f"rows: MLflow {b:.2f} s ({min(theirs):.2f} to {max(theirs):.2f}), {b / a:.1f} times as long")
             server = psutil.Process(ui.pid)
-            for name, (first, again, used) in measure_pages(base, f"{7:02x}{7:030x}", server).items():
-                print(f"pages: {name}: {first:.2f} s, again {again:.2f} s (CPU {used:.2f} s)")
+            print(f"pages: {load()}")
+            for name, (first, whole, again, used) in measure_pages(base, f"{7:02x}{7:030x}", server).items():
+                print(f"pages: {name}: {first:.2f} s, whole {whole:.2f} s, again {again:.2f} s (CPU {used:.2f} s)")
             before = cpu(server)
             memory, asked = readers(base, server, given.readers)
-            print(f"readers: {asked} requests of 50 readers in {given.readers:.0f} s, CPU {cpu(server) - before:.1f} s")
-            print("readers: MiB from start to end: " + " ".join(f"{one:.0f}" for one in memory))
+            print(f"readers: {asked} requests of 50 readers in {COME + given.readers:.0f} s, CPU {cpu(server) - before:.1f} s")
+            print(f"readers: {memory[0]:.0f} MiB before they came, then " + " ".join(f"{one:.0f}" for one in memory[1:]))
         finally:
-            ui.send_signal(signal.SIGINT)
-            ui.wait(60)
+            ended(ui)
+        fresh = []
+        print(f"fresh: {load()}")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            for _ in range(given.repeat):
+                ui = started(place, own, "--no-mlflow")
+                try:
+                    fresh.append(first_rows(browser, f"{base}/sweep/many", TABLE))
+                finally:
+                    ended(ui)
+            browser.close()
+        print(f"fresh: first {ROWS} rows of the table {statistics.median(fresh):.2f} s ({min(fresh):.2f} to {max(fresh):.2f})")
 
 
 if __name__ == "__main__":

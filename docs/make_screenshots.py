@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 VIEWS = {
     "table": (SWEEP, "light", 1250, 900),
-    "curves": (f"{SWEEP}?view=curves", "dark", 1000, 640),
+    "curves": (f"{SWEEP}?view=curves", "dark", 1000, 960),
     "mistakes": (f"{SWEEP}?view=trials&order=vl_rewardbench/overall", "light", 1000, 900),
 }
 """Each picture: the address, the scheme, width and height of the window."""

@@ -58,9 +58,12 @@ class ClusterWatch:
 
     def _grids(self, jobs: Sequence[Job], answers: Mapping[str, JobAnswer], trouble: list[str]) -> list[NightlyGrid]:
         polled = [(job, answers.get(job.key) or recorded(Path(job.details["folder"])) or _SILENT) for job in jobs]
-        grids = _safely(lambda: nights.grids(self._workspace), trouble) or []
-        found = [_safely(lambda grid=grid: self._grid(grid, polled), trouble) for grid in grids]  # type: ignore[misc]
-        return [grid for grid in found if grid is not None]
+        found: list[NightlyGrid] = []
+        for name in _safely(lambda: nights.names(self._workspace), trouble) or []:
+            wrong: list[str] = []
+            grid = _safely(lambda name=name: self._grid(nights.read(self._workspace, name), polled), wrong)  # type: ignore[misc]
+            found.append(grid or NightlyGrid(name, corrupt="; ".join(wrong)))
+        return found
 
     def _grid(self, grid: Grid, polled: Sequence[tuple[Job, JobAnswer]]) -> NightlyGrid:
         now = self._clock()

@@ -24,7 +24,7 @@ from core.analysis.ensembles import EnsembleOutcome
 from core.analysis.outcomes import ScoringOutcome, TrialOutcome
 from core.analysis.sequential import Rule
 from core.definition.claims import ENSEMBLE
-from core.definition.plan import cell_name
+from core.definition.plan import cell_name, with_commas
 from core.errors import UsageError, nearest
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial, Workspace
@@ -59,7 +59,7 @@ def compare_named(workspace: Workspace, a: str, b: str, patterns: Sequence[str],
     """
     if b.startswith(":"):
         b = a.partition(":")[0] + b
-    (left, of_a), (right, of_b) = _found(workspace, a), _found(workspace, b)
+    (left, of_a), (right, of_b) = look_up(workspace, a), look_up(workspace, b)
     pairs, only_a, only_b = _matched(a, b, left, right)
     trials = {trial.id: trial for pair in pairs for side in pair for trial in side.trials}
     metrics = _metrics(trials.values(), patterns)
@@ -94,11 +94,11 @@ def sides_of(workspace: Workspace, name: str) -> dict[str, Side]:
     Raises:
         UsageError: it stands for nothing, or for several cells where one is meant.
     """
-    return _found(workspace, name)[0]
+    return look_up(workspace, name)[0]
 
 
-def _found(workspace: Workspace, name: str) -> tuple[dict[str, Side], Sequence[EnsembleOutcome]]:
-    """The sides, and the ensembles of the sweep that they are of."""
+def look_up(workspace: Workspace, name: str) -> tuple[dict[str, Side], Sequence[EnsembleOutcome]]:
+    """As :func:`sides_of`, and the ensembles of the sweep that they are of."""
     sweep, colon, conditions = name.partition(":")
     known = {found.id for found in workspace.sweeps()}
     if not colon and ID.fullmatch(name.lower()) and name not in known and f"{name}-rehearsal" not in known:
@@ -124,7 +124,7 @@ def _found(workspace: Workspace, name: str) -> tuple[dict[str, Side], Sequence[E
 
 
 def _name(sweep: str, cell: str) -> str:
-    return f"{sweep}:{cell if cell.startswith(f'{ENSEMBLE}=') else cell.replace(' ', ',')}"
+    return f"{sweep}:{cell if cell.startswith(f'{ENSEMBLE}=') else with_commas(cell)}"
 
 
 def _chosen(name: str, conditions: str, cells: Mapping[str, Sequence[TrialOutcome]], ensembles: Sequence[str]) -> list[str]:

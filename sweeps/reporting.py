@@ -98,7 +98,12 @@ def study(workspace: Workspace, revision: Revision) -> Study:
 def finished_study(workspace: Workspace, revision: Revision) -> Study | None:
     """The outcomes of a revision from the index alone; ``None`` where it does not know that all trials have ended."""
     with open_index(workspace) as index:
-        found = finished.outcomes(workspace, revision, index)
+        return recorded_study(workspace, revision, index, moving=False)
+
+
+def recorded_study(workspace: Workspace, revision: Revision, index: Index, *, moving: bool = True) -> Study | None:
+    """The outcomes of a revision as the index has them; without ``moving`` only where it knows that all trials have ended."""
+    found = finished.outcomes(workspace, revision, index, moving=moving)
     return None if found is None else Study(revision, *found, Derived(workspace, revision, found[0]))
 
 
@@ -114,7 +119,12 @@ def gather(workspace: Workspace, revision: Revision, *, examples: bool = True, p
     """
     found = None if examples else finished_study(workspace, revision)
     told = [finished.NOTE] if found is not None else []
-    found = found or study(workspace, revision)
+    return build(workspace, found or study(workspace, revision), examples=examples, progress=progress, notes=told)
+
+
+def build(workspace: Workspace, found: Study, *, examples: bool, progress: Progress | None = None, notes: Sequence[str] = ()) -> Report:
+    """The report of what is known; ``examples`` and ``progress`` as in :func:`gather`, ``notes`` come first below the table."""
+    revision, told = found.revision, list(notes)
     ensembles = found.derived.outcomes
     credits, unread = read_credits(workspace, found.trials, ensembles, progress) if examples else ([], [])
     report = build_report(

@@ -141,13 +141,7 @@ def _cell_row(
     name: str, trials: Sequence[TrialOutcome], reported: Sequence[ReportedRow], comparison: _Comparison, confidence: float = CONFIDENCE
 ) -> Row:
     trials = sorted(trials, key=lambda trial: trial.seed)
-    collected: dict[str, list[tuple[float, str | None, ScoringOutcome | None]]] = {}
-    for trial in trials:
-        for metric, number, scoring in _values(trial):
-            entries = collected.setdefault(metric, [])
-            if number is not None and math.isfinite(number):
-                entries.append((number, trial.run_url, scoring))
-    metrics = {metric: _value(entries, confidence, _most(metric)) for metric, entries in collected.items()}
+    metrics = _of_one(trials[0]) if len(trials) == 1 else _of_several(trials, confidence)
     for row in reported:
         for metric, printed in row.values.items():
             value = metrics.get(metric, Value())
@@ -161,8 +155,35 @@ def _cell_row(
     flags = dict.fromkeys(flag for trial in trials for flag in trial.flags)
     if any(value.partial for value in metrics.values()):
         flags["partial"] = None
-    n = max((len(value.values) for value in metrics.values()), default=0)
+    n = max([len(value.values) for value in metrics.values()], default=0)
     return Row("cell", name, dict(trials[0].cell), n, len(trials), metrics, _missing(trials, metrics), tuple(flags))
+
+
+def _of_one(trial: TrialOutcome) -> dict[str, Value]:
+    """The values of a cell with one replicate: most tables are made of such, and of tens of thousands of values."""
+    url = (trial.run_url,)
+    metrics = {}
+    for scoring in trial.scorings:
+        partial = (scoring.n, scoring.skipped) if scoring.skipped else None
+        for short, number in scoring.metrics.items():
+            value = Value()
+            if number is not None and math.isfinite(number):
+                value = Value(float(number), (float(number),), url, revision=scoring.revision, partial=partial)
+            metrics[f"{scoring.benchmark}/{short}"] = value
+    for metric, number in trial.metrics.items():
+        metrics[metric] = Value(float(number), (float(number),), url) if number is not None and math.isfinite(number) else Value()
+    return metrics
+
+
+def _of_several(trials: Sequence[TrialOutcome], confidence: float) -> dict[str, Value]:
+    """The values of a cell, its replicates joined."""
+    collected: dict[str, list[tuple[float, str | None, ScoringOutcome | None]]] = {}
+    for trial in trials:
+        for metric, number, scoring in _values(trial):
+            entries = collected.setdefault(metric, [])
+            if number is not None and math.isfinite(number):
+                entries.append((number, trial.run_url, scoring))
+    return {metric: _value(entries, confidence, _most(metric)) for metric, entries in collected.items()}
 
 
 def _ensemble_row(outcome: EnsembleOutcome, reported: Sequence[ReportedRow], comparison: _Comparison, confidence: float) -> Row:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from typing import Any
+
+COORDINATE = re.compile(r" (?=[A-Za-z_][\w.-]*=)")
+"""What stands before a further coordinate in the name of a cell."""
 
 
 @dataclass(frozen=True)
@@ -153,3 +157,8 @@ def _without_config(line: str) -> tuple[dict[str, Any], str] | None:
 def cell_name(cell: Mapping[str, Any]) -> str:
     """The cell as a reader writes it: ``head.layers=2 head.activation=silu``; ``base`` where nothing varies."""
     return " ".join(f"{path}={value}" for path, value in cell.items()) or "base"
+
+
+def with_commas(name: str) -> str:
+    """The name of a cell as it stands behind a sweep's, ``head.layers=2,head.activation=silu``; spaces within a value stay."""
+    return COORDINATE.sub(",", name)

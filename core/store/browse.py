@@ -137,12 +137,13 @@ class Browser:
     def page(self, sweep: str, wanted: Wanted) -> TrialPage:
         """One page of a sweep's trials."""
         p, t = PlannedTable, TrialTable
+        of = (p.sweep == sweep, p.stage.is_(None), *_conditions(wanted))
         query = (
             select(p.trial, p.cell, p.seed, p.shape, t.state, t.cause, t.reason, t.flags, func.coalesce(t.attempts, 0))
             .outerjoin(t, t.id == p.trial)
-            .where(p.sweep == sweep, *_conditions(wanted))
+            .where(*of)
         )
-        count = select(func.count()).select_from(p).outerjoin(t, t.id == p.trial).where(p.sweep == sweep, *_conditions(wanted))
+        count = select(func.count()).select_from(p).outerjoin(t, t.id == p.trial).where(*of)
         query = _ordered(query, wanted).limit(wanted.limit).offset(wanted.offset)
         with self._index.reading() as connection:
             total = connection.scalar(count) or 0
@@ -151,13 +152,13 @@ class Browser:
         return TrialPage(found, total)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """{sweep: {state: trials}}; a trial without a recorded state counts as pending."""
+        """{sweep: {state: trials}}; a trial without a recorded state counts as pending, and a stage is none."""
         return self._once("counts", self._counts)
 
     def _counts(self) -> dict[str, dict[str, int]]:
         p, t = PlannedTable, TrialTable
         state = func.coalesce(t.state, "pending")
-        query = select(p.sweep, state, func.count()).outerjoin(t, t.id == p.trial).group_by(p.sweep, state)
+        query = select(p.sweep, state, func.count()).outerjoin(t, t.id == p.trial).where(p.stage.is_(None)).group_by(p.sweep, state)
         found: dict[str, dict[str, int]] = {}
         with self._index.reading() as connection:
             for sweep, name, number in connection.execute(query):
@@ -200,6 +201,13 @@ class Browser:
         )  # fmt: skip
         with self._index.reading() as connection:
             return [AttemptRow(*tuple(row)) for row in connection.execute(query)]
+
+    def messages(self, trials: Sequence[str]) -> dict[str, str]:
+        """{trial: what its last failed attempt said}."""
+        a = AttemptTable
+        query = select(a.trial, a.message).where(a.trial.in_(trials), a.message.is_not(None), a.state == "failed").order_by(a.number)
+        with self._index.reading() as connection:
+            return {trial: str(message) for trial, message in connection.execute(query)}
 
     def metric_names(self, sweep: str) -> list[str]:
         """The metrics that trials of a sweep have, benchmarks first, as a table names them."""

@@ -1,7 +1,8 @@
 """A sweep whose every trial has ended, from the index alone: no file of the workspace is looked at.
 
 What has ended stays as it is until somebody retries it or launches again, and both bring the index up to the files. So a table over
-thousands of finished trials costs a few queries; listing and reading their folders costs minutes on a shared file system.
+thousands of finished trials costs a few queries; listing and reading their folders costs minutes on a shared file system. Whoever keeps
+the index up to the files himself may take a sweep that still moves in the same way.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from core.store.models import AttemptTable, PlannedTable, ScoreMetricTable, Scor
 
 @dataclass(frozen=True)
 class Finished:
-    """One trial that has ended.
+    """One trial that has ended, or as it was last recorded.
 
     Attributes:
         id: of the trial.
         cell: its coordinates.
         seed: the replicate.
         shape: key of the resources that it asked for.
-        state: how it ended.
+        state: how it ended, or its state at the last record.
         cause: why it failed, where it did.
         reason: one sentence.
         asked: the key of each scoring that the sweep asks for, by benchmark.
@@ -52,10 +53,11 @@ class Finished:
     seconds: float | None
 
 
-def finished(index: Index, sweep: str, revision: int) -> list[Finished] | None:
+def finished(index: Index, sweep: str, revision: int, *, moving: bool = False) -> list[Finished] | None:
     """The trials of the cells of a revision in the plan's order; ``None`` where the index does not know that all of them have ended.
 
-    A completed trial must have every scoring that is asked for: one without may still be scored.
+    A completed trial must have every scoring that is asked for: one without may still be scored. ``moving`` takes trials as they were last
+    recorded, whatever may still become of them; ``None`` is then another revision alone.
     """
     p, t, s, v, a = PlannedTable, TrialTable, ScoringTable, ScoreMetricTable, AttemptTable
     mine = select(p.trial).where(p.sweep == sweep)
@@ -69,7 +71,7 @@ def finished(index: Index, sweep: str, revision: int) -> list[Finished] | None:
             .where(p.sweep == sweep)
             .order_by(p.position)
         ).all()
-        if any(row.state is None or row.state in OPEN for row in rows):
+        if not moving and any(row.state is None or row.state in OPEN for row in rows):
             return None
         values: dict[str, dict[str, float | None]] = defaultdict(dict)
         of_trials = (v.kind == "trial") & v.owner.in_(mine)
@@ -87,12 +89,12 @@ def finished(index: Index, sweep: str, revision: int) -> list[Finished] | None:
         if stage is not None:
             continue
         found = tuple([scores[key] for key in asked.values() if key in scores])
-        if state != "completed":
-            result = {}
-        elif result is None or len(found) < len(asked):
+        if state == "completed" and not moving and (result is None or len(found) < len(asked)):
             return None
+        result = (result or {}) if state == "completed" else {}
         metrics, flags = result.get("metrics", {}), tuple(result.get("flags", ()))
-        out.append(Finished(trial, cell, seed, shape, state, cause, reason, asked, metrics, flags, found, seconds.get(trial)))
+        known = seconds.get(trial)
+        out.append(Finished(trial, cell, seed, shape, state or "pending", cause, reason, asked, metrics, flags, found, known))
     return out
 
 

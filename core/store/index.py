@@ -66,7 +66,7 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial that a sweep asks for, with its last recorded state (``None`` before the first record)."""
+    """A trial that a sweep asks for, with its last recorded state (``None`` before the first record); a stage has a name, a trial none."""
 
     id: str
     cell: Mapping[str, Any]
@@ -77,6 +77,7 @@ class TrialRow:
     reason: str | None
     flags: Sequence[str]
     attempts: int
+    stage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ class Index:
 
     def sweeps(self) -> list[SweepRow]:
         """All sweeps, by id."""
-        planned = select(PlannedTable.sweep, func.count().label("trials")).group_by(PlannedTable.sweep).subquery()
-        s, r = SweepTable, RevisionTable
+        s, r, p = SweepTable, RevisionTable, PlannedTable
+        planned = select(p.sweep, func.count().label("trials")).where(p.stage.is_(None)).group_by(p.sweep).subquery()
         query = (
             select(s.id, s.name, s.project, s.rehearsal, s.revision, r.created, func.coalesce(planned.c.trials, 0))
             .join(r, (r.sweep == s.id) & (r.number == s.revision))
@@ -251,14 +252,14 @@ class Index:
         """The trials that a sweep's newest revision asks for, in the plan's order."""
         p, t = PlannedTable, TrialTable
         query = (
-            select(p.trial, p.cell, p.seed, p.shape, t.state, t.cause, t.reason, t.flags, func.coalesce(t.attempts, 0))
+            select(p.trial, p.cell, p.seed, p.shape, t.state, t.cause, t.reason, t.flags, func.coalesce(t.attempts, 0), p.stage)
             .outerjoin(t, t.id == p.trial)
             .where(p.sweep == sweep_id)
             .order_by(p.position)
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return [TrialRow(i, c, s, sh, st, cause, why, tuple(flags or ()), n) for i, c, s, sh, st, cause, why, flags, n in rows]
+        return [TrialRow(i, c, s, sh, st, cause, why, tuple(flags or ()), *more) for i, c, s, sh, st, cause, why, flags, *more in rows]
 
     def final_metrics(self, trial_ids: Iterable[str]) -> dict[str, dict[str, float]]:
         """Training and validation metrics: those of the published result, else the newest that count.

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from core.errors import UsageError, nearest
+from core.errors import IntegrityError, UsageError, nearest
 from core.workspace.files import create_exclusive, fault, read_json, write_atomic
 from core.workspace.layout import Workspace
 from core.workspace.requests import user
@@ -108,10 +108,32 @@ def add(workspace: Workspace, grid: Grid) -> None:
         raise UsageError("there is a nightly grid of this name", found=grid.name, next=f"--name NAME, or sweep nightly remove {grid.name}")
 
 
+def names(workspace: Workspace) -> list[str]:
+    """The names of all grids, those that cannot be read included."""
+    found = sorted(os.listdir(workspace.nights)) if workspace.nights.is_dir() else []
+    return [name for name in found if (workspace.nights / name / "grid.json").is_file()]
+
+
+def read(workspace: Workspace, name: str) -> Grid:
+    """The grid of this name, which :func:`names` has given.
+
+    Raises:
+        IntegrityError: its file is damaged.
+    """
+    file = workspace.nights / name / "grid.json"
+    try:
+        return Grid(**_known(Grid, read_json(file)))
+    except (TypeError, AttributeError) as error:
+        raise IntegrityError("not a nightly grid", found=str(error), place=file) from error
+
+
 def grids(workspace: Workspace) -> list[Grid]:
-    """All grids, by name."""
-    names = sorted(os.listdir(workspace.nights)) if workspace.nights.is_dir() else []
-    return [Grid(**_known(Grid, read_json(file))) for name in names if (file := workspace.nights / name / "grid.json").is_file()]
+    """All grids, by name.
+
+    Raises:
+        IntegrityError: the file of one is damaged: what it would have run, and when, is not known, so nothing may be taken for granted.
+    """
+    return [read(workspace, name) for name in names(workspace)]
 
 
 def of_sweep(workspace: Workspace, sweep: str) -> list[Grid]:

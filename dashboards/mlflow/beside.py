@@ -78,7 +78,17 @@ def send_model(run: TrialRun, trial: Trial, config: Mapping[str, Any]) -> None:
         run.client.log_model_artifacts(model.model_id, folder)
     if str(model.status) != "READY":
         run.client.finalize_logged_model(model.model_id, "READY")
+    _link_model(run, str(model.model_id), step=int(read_json(trial.result / "metrics.json").get("steps") or 0))
     run.send(tags={SENT + "model": str(model.model_id)})
+
+
+def _link_model(run: TrialRun, model: str, *, step: int) -> None:
+    """Say that the run has made the model: without that, MLflow's page of the run shows none."""
+    from mlflow.entities import LoggedModelOutput
+
+    known = run.client.get_run(run.id).outputs
+    if known is None or model not in {output.model_id for output in known.model_outputs}:
+        run.client.log_outputs(run.id, [LoggedModelOutput(model, step)])
 
 
 def _write_description(folder: Path, run: str, model: str, trial: Trial) -> None:
@@ -110,6 +120,7 @@ def send_plots(run: TrialRun, trial: Trial) -> None:
     if run.tags.get(SENT + "plots"):
         return
     from dashboards.plots import Curve, Look, curves
+    from dashboards.report.numbers import unit
 
     points: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in PLOTTED}
     for line in metric_lines(trial):
@@ -122,7 +133,7 @@ def send_plots(run: TrialRun, trial: Trial) -> None:
         for name, (x, y) in points.items():
             if x:
                 file = Path(folder) / f"{name.replace('/', '-')}.svg"
-                file.write_bytes(curves([Curve(trial.id[:10], x, y)], Look(), x_label="step", y_label=name))
+                file.write_bytes(curves([Curve(trial.id[:10], x, y)], Look(), x_label="step", y_label=unit(name)))
                 run.client.log_artifact(run.id, str(file), "plots")
     run.send(tags={SENT + "plots": "1"})
 

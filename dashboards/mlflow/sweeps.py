@@ -12,6 +12,8 @@ from dashboards.mlflow.place import Store
 from dashboards.mlflow.runs import SWEEP, TrialRun, find, milliseconds
 
 PROJECT = "rewardsweep.project"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's UI opens an experiment as one of prompts and traces, with its runs called evaluations."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Parents:
             return known
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            tags = {PROJECT: project, "rewardsweep.rehearsal": str(rehearsal).lower()}
+            tags = {**KIND, PROJECT: project, "rewardsweep.rehearsal": str(rehearsal).lower()}
             try:
                 self._client.create_experiment(name, artifact_location=self._store.artifacts, tags=tags)
             except MlflowException as error:

@@ -48,7 +48,7 @@ def curves(lines: Sequence[Curve], look: Look, *, x_label: str, y_label: str, no
             every = max(1, len(line.x) // 8)
             axes.plot(
                 line.x, line.y, color=colour, marker=MARKERS[number % len(MARKERS)], markersize=3.5, markevery=(number % every, every),
-                label=shortened(line.name, 44 if look.width == "full" else 40),
+                label=shortened(line.name, 48 if look.width == "full" else 46),
             )  # fmt: skip
             if len(line.low):
                 axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.2, linewidth=0)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import matplotlib
 
-from dashboards.plots.style import Look, drawing, nothing, shortened
+from dashboards.plots.style import Look, drawing, nothing, shortened, wrapped
 
+CHARACTER = 0.058
+"""Inches of a letter below an axis."""
 MANY = 2000
 """Lines that are drawn; more are a grey wall."""
 
@@ -20,16 +22,18 @@ class Dimension:
     Attributes:
         name: of a path or metric, with its unit.
         values: one for each line; a number, or a word that is told apart from others; ``None`` where the line has none.
+        scale: whether numbers stand at their distances, however few they are: so for a metric, and not for the values of a grid.
     """
 
     name: str
     values: Sequence[float | str | None]
+    scale: bool = False
 
     @property
     def words(self) -> list[str] | None:
         """The distinct values in the order in which they come, for what is no number; ``None`` for numbers."""
         known = [value for value in self.values if value is not None]
-        if all(isinstance(value, (int, float)) for value in known) and len(set(known)) > 6:
+        if all(isinstance(value, (int, float)) for value in known) and (len(set(known)) > 6 or (self.scale and len(set(known)) > 1)):
             return None
         distinct = list(dict.fromkeys(known))
         if all(isinstance(value, (int, float)) for value in known):
@@ -71,13 +75,8 @@ def parallel(dimensions: Sequence[Dimension], look: Look, *, colour: Sequence[fl
                     va="center",
                     bbox={"facecolor": look.paper, "alpha": 0.75, "pad": 0.6, "linewidth": 0},
                 )
-        names = [shortened(dimension.name, 20 if look.width == "full" else 14) for dimension in dimensions]
-        axes.set_xticks(
-            range(len(dimensions)),
-            names,
-            rotation=20 if len(names) > 4 or look.width == "half" else 0,
-            ha="right" if len(names) > 4 or look.width == "half" else "center",
-        )
+        room = max(7, int((look.inches - 0.9) / len(dimensions) / CHARACTER))
+        axes.set_xticks(range(len(dimensions)), [wrapped(dimension.name, room, 5) for dimension in dimensions])
         axes.set_yticks([])
         axes.set_xlim(-0.15, len(dimensions) - 0.6)
         for side in axes.spines.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ Format = Literal["svg", "png"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 WIDTHS = {"half": 3.4, "full": 7.0}
 """Inches: one and two columns of a paper."""
+PARTS = re.compile(r"[^/_, ]+[/_, ]*|[/_, ]+")
 DPI = 200
 """Dots per inch of a PNG."""
 MARKERS = "osD^vPX*<>"
@@ -142,3 +144,13 @@ def nothing(look: Look, words: str) -> bytes:
 def shortened(text: str, length: int = 34) -> str:
     """A name that fits beside a plot: its end tells it from others as well as its beginning."""
     return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-(length - length // 2) :]}"
+
+
+def wrapped(text: str, length: int, lines: int = 2) -> str:
+    """A name over lines of about ``length`` characters, broken behind ``/``, ``_``, ``,`` and spaces, shortened beyond ``lines``."""
+    found = [""]
+    for part in PARTS.findall(text if len(text) <= lines * length else shortened(text, lines * length)):
+        if found[-1] and len(found[-1] + part.rstrip()) > length and len(found) < lines:
+            found.append("")
+        found[-1] += part
+    return "\n".join(line.strip() for line in found)

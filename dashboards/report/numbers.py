@@ -143,3 +143,19 @@ def _shown(report: Report, kind: str | None = None) -> list[Value]:
 def _test(value: Value) -> str:
     assert value.tested is not None
     return value.tested.test + (", n = 1: these models, not other seeds" if len(value.values) == 1 else "")
+
+
+def unit(metric: str) -> str:
+    """A metric with its unit."""
+    if is_percent(metric):
+        return f"{metric} (%)"
+    name = metric.rpartition("/")[2]
+    known = {
+        "accuracy": "fraction",
+        "loss": "nats",
+        "memory_gib": "GiB",
+        "step_seconds": "s",
+        "tokens_per_second": "1/s",
+        "pairs_per_second": "1/s",
+    }
+    return f"{metric} ({known[name]})" if name in known else metric

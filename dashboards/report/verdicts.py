@@ -18,11 +18,14 @@ class Verdict:
 
 
 def verdicts(report: Report) -> list[Verdict]:
-    """One for each column that has a best cell."""
+    """One for each column that has a best cell, or a single one with a value."""
     found = []
     for metric in report.columns:
         best = [row for row in report.rows if metric in row.metrics and row.metrics[metric].best]
         if not best:
+            known = [row for row in report.rows if row.kind == "cell" and metric in row.metrics and row.metrics[metric].mean is not None]
+            if len(known) == 1 and direction(metric) is not None and sum(row.kind == "cell" for row in report.rows) > 1:
+                found.append(Verdict(metric, [known[0].name], "is the only cell with a value so far."))
             continue
         value = best[0].metrics[metric]
         if len(best) > 1:

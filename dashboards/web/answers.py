@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.analysis.compare import Comparison, Side
+from core.analysis.outcomes import TrialOutcome
 from core.analysis.report import Report
+from core.evaluation.score_table import ScoreTable
 from core.store import Index
 
 
@@ -17,6 +19,21 @@ class Refreshed:
 
     moves: bool
     problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name stands for.
+
+    Attributes:
+        sides: its cells and ensembles.
+        tables: those that were made for its ensembles and lie in no file, by id of the replicate and key of the scoring.
+        members: the trials that each replicate of its ensembles is made of.
+    """
+
+    sides: Sequence[Side]
+    tables: Mapping[tuple[str, str], ScoreTable] = field(default_factory=dict)
+    members: Mapping[str, Sequence[TrialOutcome]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,19 +92,24 @@ class NightFacts:
 
 @dataclass(frozen=True)
 class NightlyGrid:
-    """A nightly grid: when it runs, what it may use, the night that is open, the last one, the next."""
+    """A nightly grid: when it runs, what it may use, the night that is open, the last one, the next.
+
+    Attributes:
+        corrupt: why its files cannot be read; nothing else of it is known then.
+    """
 
     name: str
-    sweep: str
-    cluster: str
-    window: str
-    days: str
-    zone: str
-    paused: bool
-    budget: float | None
-    next_opens: float
+    sweep: str = ""
+    cluster: str = ""
+    window: str = ""
+    days: str = ""
+    zone: str = "UTC"
+    paused: bool = False
+    budget: float | None = None
+    next_opens: float = 0.0
     open: NightFacts | None = None
     last: NightFacts | None = None
+    corrupt: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,15 +135,16 @@ class Answers(Protocol):
     def refresh(self, index: Index, sweep: str) -> Refreshed:
         """Bring the index up to the files and to the scheduler's word."""
 
-    def report(self, sweep: str, *, examples: bool) -> Report:
-        """The table of a sweep's newest revision; ``examples`` adds the statistics that need the score tables.
+    def report(self, index: Index, sweep: str, *, examples: bool) -> Report:
+        """The table of a sweep's newest revision: without ``examples`` as the index has it, at once; with them with all statistics.
 
         Raises:
             SweepError: there is no such sweep.
         """
 
-    def sides(self, name: str) -> Sequence[Side]:
-        """The cells that a name stands for, as ``sweep compare`` takes it: ``SWEEP``, ``SWEEP:PATH=VALUE,...`` or a trial's first digits.
+    def named(self, name: str) -> Named:
+        """What a name stands for, as ``sweep compare`` takes it: ``SWEEP``, ``SWEEP:PATH=VALUE,...``, ``SWEEP:ensemble=NAME`` or a trial's
+        first digits.
 
         Raises:
             SweepError: it stands for nothing.

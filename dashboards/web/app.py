@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from core.errors import EnvironmentFault, SweepError, UsageError
-from dashboards.web import cluster, compare, examples, figures, overview, sweep, trial
+from dashboards.web import cluster, compare, ensemble, examples, figures, overview, sweep, trial
 from dashboards.web.access import Access, Guard
 from dashboards.web.data import Data, NotHere
 from dashboards.web.shown import warm
@@ -30,6 +30,8 @@ ROUTES: tuple[tuple[str, Page], ...] = (
     ("/", overview.overview),
     ("/cluster", cluster.cluster),
     ("/compare", compare.compare),
+    ("/compare/plot", compare.plot),
+    ("/ensemble", ensemble.ensemble),
     ("/sweep/{sweep}", sweep.sweep),
     ("/sweep/{sweep}/table.csv", sweep.table_csv),
     ("/sweep/{sweep}/trials.csv", sweep.trials_csv),

@@ -39,6 +39,8 @@ def cluster(site: Site, request: Request) -> Response:
         rows = [[sweep, cause, one.attempts, round(one.hours, 4), round(one.gpu_hours, 4)] for sweep, cause, one in waste]
         return as_csv(["sweep", "cause", "attempts", "hours for nothing", "GPU-hours for nothing"], rows, "waste")
     version = str(hash((repr(known), found is None, tuple(line.cost.hours for line in spent))))
+    if (nothing := site.still_right(request, version)) is not None:
+        return nothing
     return site.page(
         request, "cluster.html", title="Cluster", waiting=found is None, found=known, workers=shown[:SHOWN],
         more=max(0, len(shown) - SHOWN), counts=Counter(worker.state for worker in known.workers), state=state, worker_states=STATES,

@@ -22,10 +22,12 @@ from dashboards.mlflow.place import store_of
 from dashboards.web.answers import Answers, ClusterState
 
 REFRESH_SECONDS = 3.0
-"""Between two looks at sweeps that move."""
+"""Between two looks at a sweep that moves, at least."""
 SETTLED_SECONDS = 30.0
 """Between two looks at sweeps that have come to an end: a retry or a new launch may move them again."""
-PATIENCE = 0.7
+REST = 10.0
+"""A look at a sweep is followed by so many times as long without one, so that following the largest keeps a tenth of a core at most."""
+PATIENCE = 1.0
 """Seconds that a page waits for an answer before it says that it is being worked out."""
 CLUSTER_SECONDS = 10.0
 """Between two looks at workers and nights, however many readers ask."""
@@ -48,7 +50,7 @@ class Pending:
 class Sweeping:
     """A sweep as the refresher knows it."""
 
-    looked: float = 0.0
+    due: float = 0.0
     moves: bool = True
 
 
@@ -123,8 +125,8 @@ class Data:
             return
         for id in ids:
             known = self._sweeps.setdefault(id, Sweeping())
-            due = known.looked + (REFRESH_SECONDS if known.moves else SETTLED_SECONDS)
-            if self._stop.is_set() or time.monotonic() < due:
+            began = time.monotonic()
+            if self._stop.is_set() or began < known.due:
                 continue
             # one sweep that cannot be read hides no other
             try:
@@ -140,7 +142,8 @@ class Data:
             except Exception as error:
                 _log.exception("refreshing %s", id)
                 self.problems[id] = f"{type(error).__name__}: {error}"
-            known.looked = time.monotonic()
+            now = time.monotonic()
+            known.due = now + max(REFRESH_SECONDS if known.moves else SETTLED_SECONDS, REST * (now - began))
 
     def cluster(self, patience: float = 3.0) -> ClusterState | None:
         """Workers, nights and HOLDs, looked at once for all readers; the last look while a new one takes long, ``None`` before the first.

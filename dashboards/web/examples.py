@@ -10,6 +10,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 from starlette.requests import Request
@@ -23,13 +24,16 @@ from core.definition.trial import RehearsalConfig
 from core.errors import EnvironmentFault, IntegrityError, SweepError, UsageError
 from core.evaluation.benchmarks import load
 from core.evaluation.score_table import ScoreTable, example_keys
+from dashboards.web.address import Address
 from dashboards.web.data import Data, Pending
-from dashboards.web.site import Site
+from dashboards.web.site import Site, as_csv, paging
 
 EDGE = 768
 """Pixels of the longer side of an image on a page."""
 FRAMES = 4
 """Frames of a video that are shown."""
+SHOWN = 5
+"""Examples on a page."""
 LONGEST = 6000
 """Characters of a text that a page shows."""
 
@@ -146,6 +150,55 @@ def texts(data: Data, planned: PlannedTrial, key: str) -> Mapping[str, Preferenc
 def shortened(text: str) -> str:
     """A text as far as a page shows it."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST} more characters)"
+
+
+Behind = tuple[str, str, Mapping[str, PreferenceExample] | str]
+"""The trial and the scoring under which the pictures of examples are asked for, and their texts, or why there are none."""
+
+
+def mistakes(where: Address, found: Mapping[str, Scored], known: Mapping[str, str], chosen: str, behind: Behind) -> dict[str, Any]:
+    """What a page says of the examples of one scoring, in the order that its address asks for, a few at a time.
+
+    Args:
+        where: the address.
+        found: the examples with their scores.
+        known: the scorings that a reader may choose, with their names.
+        chosen: the one that is shown.
+        behind: where texts and pictures come from.
+    """
+    order = where.word("order", ORDERS, "worst")
+    rows = ordered(found, order)
+    pages = paging(where, len(rows), SHOWN)
+    return {
+        "key": chosen, "known": known, "order": order, "wrong": sum(not one.right for one in rows), "total": len(rows), "paging": pages,
+        "rows": [block(one, behind) for one in rows[pages.first_row - 1 if rows else 0 : pages.last_row]],
+        "why": behind[2] if isinstance(behind[2], str) else None,
+    }  # fmt: skip
+
+
+def block(one: Scored, behind: Behind) -> dict[str, Any]:
+    """An example as a template shows it: texts, pictures, scores."""
+    trial, key, found = behind
+    example = None if isinstance(found, str) else found.get(one.key)
+    digest, _, occurrence = one.key.partition("#")
+    return {
+        "scored": one,
+        "prompt": shortened(example.prompt) if example is not None else None,
+        "better": shortened(example.responses[one.better[0]].text) if example is not None else None,
+        "worse": shortened(example.responses[one.worse[0]].text) if example is not None else None,
+        "pictures": [f"/trial/{trial}/image/{key}/{digest}/{occurrence}/{number}" for number in range(pictures(example))]
+        if example is not None
+        else [],
+    }
+
+
+def examples_file(where: Address, found: Mapping[str, Scored], name: str) -> Response:
+    """All examples of a scoring with their scores, as CSV."""
+    rows = [
+        [one.key, one.id, one.category, one.better[1], one.worse[1], one.margin, int(one.right)]
+        for one in ordered(found, where.word("order", ORDERS, "worst"))
+    ]
+    return as_csv(["example", "id", "category", "better response", "worse response", "margin", "right"], rows, name)
 
 
 def pictures(example: PreferenceExample) -> int:

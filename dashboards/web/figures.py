@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.analysis.importance import axis_shares
-from core.analysis.report import Report, Row, is_percent
+from core.analysis.report import Report, Row, direction, is_percent
 from core.store import Point, TrialRow
 from dashboards import plots
-from dashboards.report.numbers import axis_value, short_names
+from dashboards.report.numbers import axis_value, short_names, unit
 from dashboards.web.address import Address
 from dashboards.web.data import Data, NotHere
 from dashboards.web.shown import Shown, downloaded, shown, table_of
-from dashboards.web.site import Paging, Site, address, as_csv, attachment, paging
+from dashboards.web.site import Paging, Site, address, as_csv, attachment, paging, short
 
 KINDS = ("grid", "curves", "intervals", "importance", "parallel")
 CURVES = 10
 """Curves at once: more are not told apart."""
+FEW = 6
+"""Curves of a sweep with more cells than that, unless a reader picks some."""
+INTERVALS = 60
+"""Lines of an interval plot."""
 POINTS = 400
 """Points of a curve that are drawn."""
 X_AXES = {"step": "step", "tokens": "tokens seen by training (from its logged steps)", "time": "time in attempts (minutes)"}
@@ -91,22 +95,6 @@ def figure(data: Data, found: Shown, report: Report, kind: str, where: Address) 
     return {"grid": _grid, "curves": _curves, "intervals": _intervals, "importance": _importance, "parallel": _parallel}[kind](
         data, found, report, where
     )
-
-
-def unit(metric: str) -> str:
-    """A metric with its unit."""
-    if is_percent(metric):
-        return f"{metric} (%)"
-    name = metric.rpartition("/")[2]
-    known = {
-        "accuracy": "fraction",
-        "loss": "nats",
-        "memory_gib": "GiB",
-        "step_seconds": "s",
-        "tokens_per_second": "1/s",
-        "pairs_per_second": "1/s",
-    }
-    return f"{metric} ({known[name]})" if name in known else metric
 
 
 def _cells(report: Report) -> list[Row]:
@@ -209,7 +197,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _curves(data: Data, found: Shown, report: Report, where: Address) -> Figure:
     started = [name for name, trials in found.cells.items() if any(trial.attempts for trial in trials)]
-    chosen = where.words("cell", found.cells)[:CURVES] or started[:6]
+    chosen = where.words("cell", found.cells)[:CURVES] or started[: CURVES if len(started) <= CURVES else FEW]
     known = series_names(data, [trial.id for name in chosen for trial in found.cells[name]])
     metric = where.word("metric", known, "validation/accuracy" if "validation/accuracy" in known else known[0] if known else "")
     x = where.word("x", X_AXES, "step")
@@ -228,10 +216,21 @@ def _curves(data: Data, found: Shown, report: Report, where: Address) -> Figure:
     words = f"{unit(metric)} of {len(chosen)} of {len(found.cells)} cells." + (
         f" {note.capitalize()}." if note else " One seed each: nothing says how other seeds would run."
     )
+    named = labels(found.axes, {name: found.cells[name][0].cell for name in chosen})
+    drawn = [replace(line, name=named[line.name]) for line in lines]
     return Figure(
         "curves", words, choices, ["cell", x, metric, "lowest", "highest"], rows,
-        lambda look: plots.curves(lines, look, x_label=X_AXES[x], y_label=unit(metric), note=note),
+        lambda look: plots.curves(drawn, look, x_label=X_AXES[x], y_label=unit(metric), note=note),
     )  # fmt: skip
+
+
+def labels(axes: Sequence[str], cells: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The names of cells as a plot writes them, by their own: each axis by its last parts, each id by its first digits."""
+    known = dict(zip(axes, short_names(axes), strict=True))
+    return {
+        name: short(" ".join(f"{known.get(path, path)}={axis_value(value)}" for path, value in cell.items())) or name
+        for name, cell in cells.items()
+    }
 
 
 def series_names(data: Data, trials: Sequence[str]) -> list[str]:
@@ -283,38 +282,31 @@ def places(data: Data, trial: str, points: Sequence[Point], x: str) -> list[floa
 def _intervals(data: Data, found: Shown, report: Report, where: Address) -> Figure:
     metric, choice = _metric(where, report)
     rows = [row for row in report.rows if metric in row.metrics and (row.kind != "reported")]
-    if where.word("order", ("plan", "value"), "plan") == "value":
-        rows.sort(key=lambda row: -_or_least(row.metrics[metric].mean))
+    order = where.word("order", ("plan", "value"), "value" if len(rows) > INTERVALS else "plan")
+    if order == "value":
+        sign = 1 if direction(metric) == "min" else -1
+        rows.sort(key=lambda row: math.inf if row.metrics[metric].mean is None else sign * (row.metrics[metric].mean or 0.0))
     over = {row.metrics[metric].ci_over for row in rows if row.metrics[metric].ci is not None}
     note = (
         f"95 % intervals over {' and '.join(sorted(str(kind) for kind in over))}"
         if over
         else "no interval: too few seeds, and no scores by example"
     )
+    named = labels(report.axes, {row.name: row.cell for row in rows[:INTERVALS] if row.kind == "cell" and row.cell})
     lines = [
         plots.Estimate(
-            row.name,
-            row.metrics[metric].mean,
-            row.metrics[metric].ci,
-            row.metrics[metric].reported,
-            row.metrics[metric].best,
-            row.kind == "baseline",
+            named.get(row.name, row.name), value.mean, value.ci, value.reported, value.best and row.kind == "cell", row.kind == "baseline"
         )
-        for row in rows[:60]
+        for row in rows[:INTERVALS]
+        for value in (row.metrics[metric],)
     ]
-    choices = [
-        choice,
-        Choice("order", "Order", {"plan": "as planned", "value": "best first"}, [where.word("order", ("plan", "value"), "plan")]),
-    ]
-    flat = [[line.name, line.mean, *(line.interval or (None, None)), line.reported] for line in lines]
+    choices = [choice, Choice("order", "Order", {"plan": "as planned", "value": "best first"}, [order])]
+    flat = [[row.name, value.mean, *(value.ci or (None, None)), value.reported] for row in rows for value in (row.metrics[metric],)]
+    words = f"{unit(metric)}: {note}." + (f" The first {INTERVALS} of {len(rows)} rows; the CSV has all." if len(rows) > INTERVALS else "")
     return Figure(
-        "intervals", f"{unit(metric)}: {note}.", choices, ["cell", metric, "low", "high", "reported"], flat,
+        "intervals", words, choices, ["cell", metric, "low", "high", "reported"], flat,
         lambda look: plots.intervals(lines, look, label=unit(metric), note=note),
     )  # fmt: skip
-
-
-def _or_least(value: float | None) -> float:
-    return -math.inf if value is None else value
 
 
 def _importance(data: Data, found: Shown, report: Report, where: Address) -> Figure:
@@ -343,7 +335,7 @@ def _parallel(data: Data, found: Shown, report: Report, where: Address) -> Figur
         for axis, short in zip(report.axes, short_names(report.axes), strict=True)
     ]
     values = {name: [row.metrics[name].mean if name in row.metrics else None for row in cells] for name in [*also, metric]}
-    dimensions += [plots.Dimension(unit(name), numbers) for name, numbers in values.items()]
+    dimensions += [plots.Dimension(unit(name), numbers, scale=True) for name, numbers in values.items()]
     choices = [choice, Choice("with", "Beside it", {name: name for name in report.metrics}, also, several=True)]
     rows = [[row.name, *(values[name][number] for name in values)] for number, row in enumerate(cells)]
     words = f"Each line is a cell, through the values of its axes and its metrics; its colour is {unit(metric)}."

@@ -13,9 +13,12 @@ from core.errors import SweepError
 from core.store import SweepRow
 from core.store.browse import AttemptRow
 from dashboards.report.verdicts import Verdict, verdicts
-from dashboards.web.data import Data
-from dashboards.web.shown import shown, there
+from dashboards.web.data import Data, Pending
+from dashboards.web.shown import mistakes_of, shown, there
 from dashboards.web.site import Site, address, as_csv
+
+TABLES = 20
+"""Sweeps, the newest, of which the overview says what is best."""
 
 
 @dataclass
@@ -75,7 +78,8 @@ class Line:
 
     Attributes:
         left: about how many seconds it still takes, where that can be said.
-        best: what is best by the metric that it selects by and by its first other one, each with a trial of it; where its table is there.
+        best: what is best by the metric that it selects by and by its first other one, each with the address of its mistakes;
+            ``None`` while the table is worked out.
     """
 
     row: SweepRow
@@ -83,7 +87,7 @@ class Line:
     causes: dict[str, int]
     cost: Cost
     left: float | None
-    best: Sequence[tuple[Verdict, str]] = ()
+    best: Sequence[tuple[Verdict, str | None]] | None = ()
 
     @property
     def done(self) -> int:
@@ -96,25 +100,27 @@ def lines(site: Site) -> list[Line]:
     data = site.data
     counts, causes = data.browser.counts(), data.browser.causes()
     found = []
-    for row in sorted(data.index.sweeps(), key=lambda row: -row.created):
+    for number, row in enumerate(sorted(data.index.sweeps(), key=lambda row: -row.created)):
         version = data.browser.version(row.id)
         spent = data.soon(("cost", row.id), version, lambda row=row: cost(data.browser.attempts(row.id)), patience=5.0)  # type: ignore[misc]
         spent = spent if isinstance(spent, Cost) else Cost()
         states = counts.get(row.id, {})
-        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), _best(data, row.id)))
+        found.append(Line(row, states, causes.get(row.id, {}), spent, _left(states, spent), _best(data, row.id) if number < TABLES else ()))
     return found
 
 
-def _best(data: Data, sweep: str) -> list[tuple[Verdict, str]]:
+def _best(data: Data, sweep: str) -> list[tuple[Verdict, str | None]] | None:
     try:
         found = shown(data, sweep)
     except SweepError:  # its own page says what is wrong with it
         return []
     report = there(data, found)
+    if isinstance(report, Pending):
+        return None
     known = [one for one in verdicts(report) if one.cells[0] in found.cells] if report is not None else []
     objective = str(found.revision.meta.get("objective", {}).get("metric", ""))
     known.sort(key=lambda one: one.metric != objective)
-    return [(one, found.cells[one.cells[0]][0].id) for one in known[:2]]
+    return [(one, mistakes_of(data, found, one)[0][1]) for one in known[:2]]
 
 
 def _left(states: dict[str, int], spent: Cost) -> float | None:
@@ -160,7 +166,12 @@ def overview(site: Site, request: Request) -> Response:
         return as_csv(header, rows, "sweeps")
     seen = [(line.row.id, line.row.revision, sorted(line.counts.items()), line.cost.hours, line.best) for line in shown]
     version = str(hash(repr(seen)))
-    return site.page(request, "overview.html", title="Sweeps", lines=shown, kinds=kinds, text=where.text("q"), version=version)
+    if (nothing := site.still_right(request, version)) is not None:
+        return nothing
+    waiting = any(line.best is None for line in shown)
+    return site.page(
+        request, "overview.html", title="Sweeps", waiting=waiting, lines=shown, kinds=kinds, text=where.text("q"), version=version
+    )
 
 
 def _states(found: Sequence[Line]) -> list[str]:

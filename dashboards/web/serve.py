@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -25,6 +26,9 @@ from dashboards.web.data import Data
 TOKEN = "SWEEP_UI_TOKEN"
 SHORTEST = 16
 """Characters of a token that somebody chose."""
+GARBAGE = (100_000, 20, 20)
+"""How seldom garbage is looked for: a table of thousands of cells is a million objects without a cycle, and Python's own pace would walk
+through them so often that the table took twice as long."""
 
 
 def serve(
@@ -56,6 +60,7 @@ def serve(
     """
     check_port(host, port)
     access = access_for(host)
+    gc.set_threshold(*GARBAGE)
     before = signal.signal(signal.SIGTERM, _leave)
     try:
         with ExitStack() as stack:

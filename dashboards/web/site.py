@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from dashboards.web.pictures import Pictures
 HERE = Path(__file__).resolve().parent
 PAGE_ROWS = 50
 """Rows of a page."""
+ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,17 @@ class Site:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._templates.filters |= {"clock": clock, "span": span, "path": path_segment, "value": axis_text, "number": number}
+        self._templates.filters |= {
+            "clock": clock,
+            "span": span,
+            "path": path_segment,
+            "value": axis_text,
+            "number": number,
+            "short": short,
+        }
         self._templates.globals |= {"states": TRIAL_STATES, "mlflow": data.mlflow, "age": age, "named": named}
+        for name in self._templates.list_templates():  # compiled before the first reader comes
+            self._templates.get_template(name)
 
     @property
     def workspace(self) -> Workspace:
@@ -75,13 +86,14 @@ class Site:
         return self.data.workspace
 
     def page(self, request: Request, template: str, *, status: int = 200, version: str | None = None, **values: Any) -> Response:
-        """A page. ``version`` names the state that it shows: a page that is open asks again
-        with it, and gets nothing while it is still right."""
-        if version is not None and request.headers.get("X-Version") == version:
-            return Response(status_code=204)
+        """A page. ``version`` names the state that it shows: a page that is open asks again with it, see :meth:`still_right`."""
         values.setdefault("address", address(request))
         text = self._templates.get_template(template).render(version=version, problems=dict(self.data.problems), **values)
         return HTMLResponse(text, status)
+
+    def still_right(self, request: Request, version: str) -> Response | None:
+        """The answer to a page that is open and shows this version; asked before anything is worked out for it."""
+        return Response(status_code=204) if request.headers.get("X-Version") == version else None
 
     def error(self, request: Request, error: SweepError, status: int) -> Response:
         """A page that says what was wrong, in the words of the command."""
@@ -152,13 +164,18 @@ def path_segment(text: object) -> str:
     return quote(str(text), safe="")
 
 
+def short(text: str) -> str:
+    """A name in which ids stand with their first ten digits, as everywhere."""
+    return ID.sub(lambda found: found[0][:10], text)
+
+
 def axis_text(value: object) -> str:
     """A coordinate as the definition writes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else short(str(value))
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.analysis.report import Report, choose, is_percent
+from core.analysis.report import Report, Row, choose, direction, is_percent
 from core.control.states import TRIAL_STATES
+from core.store import TrialRow
 from core.store.browse import Wanted
 from core.workspace.registration import Revision
 from dashboards.report.delimited import render_csv
 from dashboards.report.numbers import digits, half_width, legend, mark, short_names, signed
-from dashboards.report.verdicts import verdicts
+from dashboards.report.verdicts import Verdict, verdicts
 from dashboards.web.address import Address
 from dashboards.web.data import Data
 from dashboards.web.figures import figure
-from dashboards.web.shown import Shown, downloaded, shown, table_of
+from dashboards.web.shown import Shown, downloaded, mistakes_of, shown, table_of
 from dashboards.web.site import PAGE_ROWS, Site, address, as_csv, attachment, paging
 
 VIEWS = {
@@ -32,6 +34,9 @@ VIEWS = {
 }
 COLUMNS = 6
 """Metrics that the list of trials shows unless others are asked for."""
+EXPLAIN = re.compile(r"sweep explain ([0-9a-f]{10})")
+LONGEST = 300
+"""Characters of an error that the table's page quotes."""
 MISSING = 10
 """Cells without values that the table's page names."""
 DOWNLOADED = 100_000
@@ -51,6 +56,8 @@ def sweep(site: Site, request: Request) -> Response:
         "causes": site.data.browser.causes().get(found.id, {}),
     }
     if view == "trials":
+        if (nothing := site.still_right(request, found.version)) is not None:
+            return nothing
         values |= _trials(site, where, found)
         # the list says itself that it is live: another page of it must not be swapped while it is read
         return site.page(request, "trials.html", version=found.version, **values)
@@ -58,33 +65,75 @@ def sweep(site: Site, request: Request) -> Response:
     report = made.report
     values |= {"report": report, "partial": made.partial, "fresh": made.fresh}
     version = f"{found.version}-{made.version}"
+    if (nothing := site.still_right(request, version)) is not None:
+        return nothing
     if report is None:
-        return site.page(request, "waiting.html", version=version, **values)
+        return site.page(request, "waiting.html", version=version, waiting=True, **values)
     if view == "table":
-        return site.page(request, "table.html", version=version, **values, **_table(where, report, found))
+        return site.page(request, "table.html", version=version, **values, **_table(site.data, where, report, found))
     return site.page(request, "figure.html", version=version, **values, figure=figure(site.data, found, report, view, where))
 
 
-def _table(where: Address, report: Report, found: Shown) -> dict[str, Any]:
+def _table(data: Data, where: Address, report: Report, found: Shown) -> dict[str, Any]:
     chosen = where.words("metric", report.metrics)
     if chosen:
         report = choose(report, chosen)
     cells = [row for row in report.rows if row.kind == "cell"]
+    order = where.word("order", ("plan", *report.columns), "plan")
+    if order != "plan":
+        cells.sort(key=lambda row: _place(row, order))
     pages = paging(where, len(cells), 100)
     names = short_names(report.axes)
-    missing = [row for row in report.rows if row.missing]
+    missing, stopped = _missing(data, report, found)
     columns = [(metric, digits(report, metric)) for metric in report.columns]
     return {
         "table": report, "rows": cells[pages.first_row - 1 if cells else 0 : pages.last_row],
         "others": [row for row in report.rows if row.kind != "cell"],
         "columns": columns, "axes": list(zip(report.axes, names, strict=True)), "paging": pages, "legend": legend(report),
-        "verdicts": [
-            (one, [(name, found.cells[name][0].id if name in found.cells else None) for name in one.cells]) for one in verdicts(report)
-        ],
-        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING),
+        "verdicts": [(metrics, one, mistakes_of(data, found, one)) for metrics, one in _joined(verdicts(report))],
+        "missing": missing[:MISSING], "more_missing": max(0, len(missing) - MISSING), "stopped": stopped,
+        "order": order, "orders": {"plan": "as planned", **{metric: f"best {metric} first" for metric in report.columns}},
         "mark": mark, "half_width": half_width, "signed": signed,
         "percent": is_percent,
     }  # fmt: skip
+
+
+def _joined(found: Sequence[Verdict]) -> list[tuple[list[str], Verdict]]:
+    """The verdicts, those that say the same of several metrics once."""
+    joined: dict[tuple[tuple[str, ...], str], tuple[list[str], Verdict]] = {}
+    for one in found:
+        joined.setdefault((tuple(one.cells), one.words), ([], one))[0].append(one.metric)
+    return list(joined.values())
+
+
+def _place(row: Row, metric: str) -> tuple[bool, float]:
+    """Where a cell stands among others by a metric, the best first and those without a value last."""
+    mean = row.metrics[metric].mean if metric in row.metrics else None
+    return mean is None, 0.0 if mean is None else mean if direction(metric) == "min" else -mean
+
+
+Part = tuple[str, str | None]
+"""A piece of a sentence, and the trial that it leads to."""
+
+
+def _missing(data: Data, report: Report, found: Shown) -> tuple[list[tuple[Row, list[list[Part]]]], int]:
+    """Rows without all their values with the reasons, failures first; and the number of cells that a pruner has stopped."""
+    rows = [row for row in report.rows if row.missing]
+    states = {row.name: {trial.state or "pending" for trial in found.cells.get(row.name, ())} for row in rows}
+    rest = [row for row in rows if states[row.name] != {"pruned"}]
+    rest.sort(key=lambda row: "failed" not in states[row.name])
+    said = data.browser.messages([trial.id for row in rest[:MISSING] for trial in found.cells.get(row.name, ())])
+    return [(row, [_told(line, found.cells.get(row.name, ()), said) for line in row.missing]) for row in rest], len(rows) - len(rest)
+
+
+def _told(line: str, trials: Sequence[TrialRow], said: Mapping[str, str]) -> list[Part]:
+    """A reason with what the failed attempt said, and a link in place of the command that explains it."""
+    found = EXPLAIN.search(line)
+    trial = next((one.id for one in trials if found is not None and one.id.startswith(found[1])), None)
+    if found is None or trial is None:
+        return [(line, None)]
+    message = said.get(trial, "")
+    return [(line[: found.start()] + (f"{message[:LONGEST]} " if message else ""), None), (f"trial {trial[:10]}", trial)]
 
 
 def table_csv(site: Site, request: Request) -> Response:
@@ -109,9 +158,11 @@ def _trials(site: Site, where: Address, found: Shown) -> dict[str, Any]:
     browser = site.data.browser
     known: list[str] = site.data.soon(("metrics", found.id), found.results, lambda: browser.metric_names(found.id), patience=20.0)
     wanted = _wanted(where, found, known, browser.causes().get(found.id, {}))
-    first = browser.page(found.id, wanted)
-    pages = paging(where, first.total)
-    page = first if pages.number == 1 else browser.page(found.id, wanted.beginning((pages.number - 1) * PAGE_ROWS))
+    asked = where.number("page", 1, 1, 10**7)
+    page = browser.page(found.id, wanted.beginning((asked - 1) * PAGE_ROWS))
+    pages = paging(where, page.total)
+    if pages.number != asked:  # there are fewer
+        page = browser.page(found.id, wanted.beginning((pages.number - 1) * PAGE_ROWS))
     columns = known if where.text("columns") == "all" else where.words("metric", known) or headlines(known, found.revision)
     return {
         "rows": page.rows, "values": values_of(site.data, [row.id for row in page.rows], columns),

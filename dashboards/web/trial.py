@@ -22,15 +22,15 @@ from core.workspace import holds
 from core.workspace.files import MANIFEST, read_json
 from core.workspace.layout import Trial
 from dashboards import plots
+from dashboards.report.numbers import unit
 from dashboards.web.address import Address
 from dashboards.web.data import Data, flat
-from dashboards.web.examples import ORDERS, ordered, pictures, scored, shortened, table_of, texts
-from dashboards.web.figures import X_AXES, look, picture, places, series_names, unit
-from dashboards.web.site import Site, address, as_csv, attachment, paging
+from dashboards.web.examples import ORDERS, examples_file, mistakes, scored, table_of, texts
+from dashboards.web.figures import X_AXES, look, picture, places, series_names
+from dashboards.web.site import Site, address, as_csv, attachment
 
 TAIL = 64 * 1024
 """Bytes of a log that a page shows."""
-EXAMPLES = 5
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 """What a terminal would obey: colours, cursor movements, bells."""
 
@@ -65,9 +65,11 @@ def trial(site: Site, request: Request) -> Response:
     config = safely(lambda: _config(folder, planned), {}, "its configuration")
     result = safely(lambda: read_json(folder.result / "metrics.json") if (folder.result / MANIFEST).exists() else None, None, "its result")
     scores = data.index.scores([id]).get(id, [])
+    failed = status is not None and status.state == "failed"
     values: dict[str, Any] = {
         "title": f"Trial {id[:10]}", "id": id, "sweep": sweep, "sweeps": sweeps, "planned": planned, "train": status, "attempts": attempts,
-        "advice": (ADVICE.get(status.cause or "") or "").replace("TRIAL", id[:10]) if status and status.state == "failed" else "",
+        "advice": ADVICE.get(status.cause or "", "").replace("TRIAL", id[:10]).split("`") if status is not None and failed else [],
+        "said": attempts[-1].message if attempts and failed else None,
         "config": _differences(site, sweep, planned, config), "only_set": where.word("config", ("differs", "all"), "differs") == "differs",
         "result": result, "scores": scores,
         "name": cell_name(planned.cell) if planned is not None else "", "seed": config.get("seed"),
@@ -166,34 +168,11 @@ def _examples(site: Site, where: Address, id: str, planned: PlannedTrial | None,
     """The examples of one scoring in the order that is asked for, a few at a time."""
     if not scores:
         return None
-    known = {score.key: score for score in scores}
-    key = where.word("scoring", known, scores[0].key)
-    order = where.word("order", ORDERS, "worst")
-    found = ordered(scored(table_of(site.data, id, key)), order)
-    wrong = sum(not one.right for one in found)
-    pages = paging(where, len(found), EXAMPLES)
-    shown = found[pages.first_row - 1 if found else 0 : pages.last_row]
+    known = {score.key: f"{score.benchmark} ({score.revision})" for score in scores}
+    asked = where.text("benchmark")
+    key = where.word("scoring", known, next((score.key for score in scores if score.benchmark == asked), scores[0].key))
     behind = texts(site.data, planned, key) if planned is not None else "no sweep asks for this trial any more"
-    return {
-        "key": key, "known": known, "order": order, "wrong": wrong, "total": len(found), "paging": pages,
-        "rows": [block(one, id, key, behind) for one in shown],
-        "why": behind if isinstance(behind, str) else None,
-    }  # fmt: skip
-
-
-def block(one: Any, id: str, key: str, behind: Any) -> dict[str, Any]:
-    """An example as a template shows it: texts, pictures, scores."""
-    example = None if isinstance(behind, str) else behind.get(one.key)
-    digest, _, occurrence = one.key.partition("#")
-    return {
-        "scored": one,
-        "prompt": shortened(example.prompt) if example is not None else None,
-        "better": shortened(example.responses[one.better[0]].text) if example is not None else None,
-        "worse": shortened(example.responses[one.worse[0]].text) if example is not None else None,
-        "pictures": [f"/trial/{id}/image/{key}/{digest}/{occurrence}/{number}" for number in range(pictures(example))]
-        if example is not None
-        else [],
-    }
+    return mistakes(where, scored(table_of(site.data, id, key)), known, key, (id, key, behind))
 
 
 def examples_csv(site: Site, request: Request) -> Response:
@@ -203,9 +182,7 @@ def examples_csv(site: Site, request: Request) -> Response:
     key = where.word("scoring", known, known[0] if known else "")
     if not key:
         raise UsageError("this trial has not been scored yet", found=id[:10])
-    found = ordered(scored(table_of(site.data, id, key)), where.word("order", ORDERS, "worst"))
-    rows = [[one.key, one.id, one.category, one.better[1], one.worse[1], one.margin, int(one.right)] for one in found]
-    return as_csv(["example", "id", "category", "better response", "worse response", "margin", "right"], rows, f"{id[:10]}-examples")
+    return examples_file(where, scored(table_of(site.data, id, key)), f"{id[:10]}-examples")
 
 
 def plot(site: Site, request: Request) -> Response:

@@ -33,6 +33,7 @@ cases:
 checkpoint: {every: 4steps}
 validation: {items: 16, every: 0.25}
 evaluate: [generated_images]
+ensembles: [{name: both, members: {head.layers: [1, 2]}}]
 reported: [{source: a paper, metrics: [generated_images/accuracy], rows: [{cell: {head.layers: 1}, values: [71.2]}]}]
 """
 LOSS = '''\

@@ -28,6 +28,7 @@ PAGES: dict[str, Callable[[dict[str, str]], str]] = {
     "trial": lambda ids: f"/trial/{ids['2']}",
     "failed trial": lambda ids: f"/trial/{ids['3']}",
     "compare": lambda ids: f"/compare?side={ids['1'][:12]}&side={ids['2'][:12]}",
+    "ensemble": lambda ids: "/ensemble?sweep=looked_at-rehearsal&name=both/mean",
     "cluster": lambda ids: "/cluster",
 }
 
@@ -99,11 +100,15 @@ def test_cells_are_picked_and_compared_with_the_keyboard_alone(reader: Reader) -
     for name in boxes[:2]:
         tab_to("checkbox", name)
         page.keyboard.press("Space")
+    tab_to("checkbox", "pick ensemble both/mean")
+    page.keyboard.press("Space")
     tab_to("button", "Compare the picked cells")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("/compare"))
     reader.settle()
     expect(page.get_by_role("heading", name="Where they disagree")).to_be_visible()
+    page.get_by_label("The first against").select_option("looked_at-rehearsal:ensemble=both/mean")
+    expect(page.get_by_role("link", name="both/mean", exact=True)).to_be_visible(timeout=30_000)
 
 
 def test_a_page_that_is_open_shows_what_is_new_and_keeps_what_was_picked(reader: Reader) -> None:

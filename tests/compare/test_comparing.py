@@ -63,6 +63,17 @@ def test_cells_of_a_sweep_by_the_last_parts_of_their_paths(place):
     assert found.difference == pytest.approx(0.4)
 
 
+def test_a_cell_whose_value_holds_a_space_is_found_by_the_name_that_is_printed(place):
+    cells = [planned(1, data="seven sets", x=1), planned(2, data="text sets", x=1)]
+    written.launch(place, "s", cells)
+    for one, share in zip(cells, (0.5, 0.9), strict=True):
+        score(place, one, share)
+    (found,) = compare_named(place, "s:data=seven sets", "s:data=text sets", ["validation/accuracy"]).comparisons
+    assert (found.a, found.b) == ("s@1:data=seven sets,x=1", "s@1:data=text sets,x=1")
+    (again,) = compare_named(place, found.a, found.b, ["validation/accuracy"]).comparisons
+    assert again.difference == found.difference
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

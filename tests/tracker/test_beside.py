@@ -69,6 +69,8 @@ def test_the_model_has_a_signature_and_the_data_are_inputs_each_once(tmp_path: P
     assert len(run.inputs.dataset_inputs) == 2
     (model,) = client.search_logged_models([run.info.experiment_id])
     assert (model.source_run_id, str(model.status), model.model_type) == (run.info.run_id, "READY", "reward model")
+    assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, 20)]
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     assert model.tags["rewardsweep.weights"] == str(trial.result / "weights")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

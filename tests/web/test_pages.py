@@ -170,6 +170,39 @@ def test_a_comparison_says_how_sure_it_is_and_where_the_two_disagree(shared_page
     found = rows(client, f"/compare?side={a.id[:12]}&side={b.id[:12]}&csv=1")
     assert {row["metric"] for row in found} >= {"generated_images/accuracy"}
     assert "picked" in text(client, "/compare?sweep=shown-rehearsal&cell=head.layers=1+optim.lr=1e-05")
+    margins = rows(client, f"/compare?side={a.id[:12]}&side={b.id[:12]}&examples=1")
+    assert len(margins) == ITEMS and sum(row["first is right"] != row["second is right"] for row in margins) == 8
+    picture = client.get(f"/compare/plot?side={a.id[:12]}&side={b.id[:12]}&as=png&save=1")
+    assert picture.status_code == 200 and picture.content.startswith(b"\x89PNG") and "attachment" in picture.headers["content-disposition"]
+
+
+ENSEMBLE = "sweep=shown-rehearsal&name=both rates/mean"
+
+
+def test_an_ensemble_shows_its_members_and_its_mistakes_with_pictures(shared_page: Open, shared: Made) -> None:
+    client = shared_page()
+    assert "/ensemble?sweep=shown-rehearsal&amp;name=both%20rates%2Fmean" in client.get(SWEEP).text
+    page = text(client, f"/ensemble?{ENSEMBLE}")
+    assert "head.layers=1 optim.lr=1e-05 , seed 0 completed head.layers=1 optim.lr=3e-06 , seed 0 completed" in page
+    assert re.search(rf"\d+ of {ITEMS} examples are wrong", page) and "Preferred" in page
+    picture = re.search(r'<img src="(/trial/[^"]+)"', client.get(f"/ensemble?{ENSEMBLE}").text)
+    assert picture is not None and client.get(picture[1]).headers["content-type"] == "image/png"
+    assert len(rows(client, f"/ensemble?{ENSEMBLE}&csv=1")) == ITEMS
+    assert "no such seed" in text(client, f"/ensemble?{ENSEMBLE}&seed=7", 400)
+    assert "no such cell" in text(client, "/ensemble?sweep=shown-rehearsal&name=nobody", 400)
+
+
+def test_an_ensemble_that_lacks_a_member_says_what_it_waits_for(shared_page: Open) -> None:
+    assert "It waits for" in text(shared_page(), "/ensemble?sweep=shown-rehearsal&name=all heads/mean")
+
+
+def test_an_ensemble_is_compared_with_a_cell_example_by_example(shared_page: Open, shared: Made) -> None:
+    client = shared_page()
+    sides = "side=shown-rehearsal:ensemble=both rates/mean&side=shown-rehearsal:head.layers=1,optim.lr=1e-05"
+    page = text(client, f"/compare?{sides}")
+    assert f"Ensemble both rates/mean (first, seed 0) and Trial {shared.plan[0].id[:10]} (second, seed 0), {ITEMS} examples" in page
+    assert len(rows(client, f"/compare?{sides}&examples=1")) == ITEMS
+    assert "shown-rehearsal:ensemble=both rates/mean" in client.get("/compare").text, "the form offers it"
 
 
 def test_the_cluster_page_counts_hours_and_what_was_for_nothing_by_cause(shared_page: Open) -> None:
@@ -202,6 +235,19 @@ def test_the_cluster_page_shows_queue_nights_and_holds(open_page: Open, made: Ma
     assert "nothing is left to do" in page
     assert [row["gpus"] for row in rows(client, "/cluster?state=all&csv=1")] == ["4", "4"]
     assert [row["key"] for row in rows(client, "/cluster?state=left&csv=1")] == ["rs-shown-rehearsal-0002"]
+
+
+WRONG_WINDOW = {"name": "broken", "sweep": "shown-rehearsal", "window": "x", "days": "y", "zone": "z"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "broken"}', json.dumps(WRONG_WINDOW)])
+def test_a_nightly_grid_that_cannot_be_read_shows_as_corrupt_and_hides_no_other(open_page: Open, made: Made, content: str) -> None:
+    nights.add(made.workspace, nights.Grid("whole", "shown-rehearsal", "20:00-07:00", "daily", "Europe/Berlin", created=time.time()))
+    (made.workspace.nights / "broken").mkdir()
+    (made.workspace.nights / "broken" / "grid.json").write_text(content)
+    page = text(open_page(), "/cluster")
+    assert "20:00-07:00 Europe/Berlin, daily; no budget" in page
+    assert re.search("broken.{0,20}Corrupt", page, re.DOTALL) and "No worker has been submitted" in page
 
 
 def test_many_readers_of_the_cluster_page_cost_one_look(open_page: Open, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_a_corrupt_trial_says_so_and_hides_nothing_else(open_page: Open, made: M
     if what not in ("journal", "summary", "attempts"):
         assert "Corrupt." in page.text
     if what in ("configuration", "result", "summary"):
-        assert "shown-rehearsal cannot be followed" in client.get("/").text
+        assert "Not all of shown-rehearsal can be read" in client.get("/").text
     for address in ("/", SWEEP, f"{SWEEP}?view=trials", f"{SWEEP}?view=grid", f"{SWEEP}?view=curves", "/cluster", f"/trial/{other.id}"):
         assert client.get(address).status_code == 200, address
     assert "14 of 24" not in page.text

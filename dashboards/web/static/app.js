@@ -2,6 +2,7 @@
 "use strict";
 
 const PAUSE = 4000;
+const WAITING = 300; // while the page says that something is being worked out
 
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-auto]");
@@ -60,4 +61,8 @@ async function renew() {
   }
 }
 
-if (document.querySelector("main[data-version]")) setInterval(renew, PAUSE);
+function again() {
+  setTimeout(async () => { await renew(); again(); }, document.querySelector("main[data-waiting]") ? WAITING : PAUSE);
+}
+
+if (document.querySelector("main[data-version]")) again();

@@ -65,10 +65,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> d
     """The numbers of a run on this machine that nothing interrupts."""
     study = Study(tmp_path_factory.mktemp("undisturbed"))
     study.write()
-    study.run("launch", "small.yaml", "--rehearse", *words())
+    study.run("launch", "small.yaml", "--rehearse", *words(), "--workers", "1")
     return study.final()
 
 
+@pytest.mark.xdist_group("undisturbed")
 def test_a_sweep_runs_to_its_table_on_the_nodes(study: ClusterStudy, undisturbed: dict[str, dict[str, float]]) -> None:
     output = study.run(*launch_words())
     assert "on cluster test" in output
@@ -83,6 +84,7 @@ def test_a_sweep_runs_to_its_table_on_the_nodes(study: ClusterStudy, undisturbed
     assert arrays(study) == before
 
 
+@pytest.mark.xdist_group("undisturbed")
 def test_a_job_that_slurm_restarts_takes_up_trials_again(
     study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]
 ) -> None:
@@ -102,12 +104,14 @@ def test_a_job_that_slurm_restarts_takes_up_trials_again(
 def test_at_the_time_limit_a_trial_leaves_and_the_next_worker_finishes_it(study: ClusterStudy) -> None:
     profile = PROFILE.replace("time: 10min", "time: 1min\n  signal_lead: 45s")
     (study.folder / "clusters.yaml").write_text(profile, encoding="utf-8")
-    # half a minute of steps: more than the warning leaves, and no work for the two cores
+    # a minute of steps: more than the warning leaves, and no work for the two cores
     (study.folder / "slow.py").write_text(SLOW, encoding="utf-8")
-    study.write("code: [slow.py]\n" + DEFINITION.replace("  train:", "  loss: {slow: {seconds: 0.5}}\n  train:"))
+    study.write("code: [slow.py]\n" + DEFINITION.replace("  train:", "  loss: {slow: {seconds: 0}}\n  train:"))
+    study.pace(1)
     slow = ("head.layers=1", "rehearsal.steps=60")
     launch = study.start("launch", "small.yaml", "--rehearse", "--cluster", "test", *short(*slow), *slow)
     wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "time_limit"], 75)
+    study.pace(0)
     output, _ = launch.communicate(timeout=150)
     assert launch.returncode == 0, output
     (trial,) = study.trials()

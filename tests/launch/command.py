@@ -17,12 +17,11 @@ from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([
-    "alembic.command",
+    "dashboards.mlflow.tracker",  # the first, for it imports less of mlflow than there is
+    "mlflow.store.tracking.sqlalchemy_store",
     "core.evaluation.benchmarks",
     "dashboards.live.view",
-    "dashboards.mlflow.tracker",
     "dashboards.report.page",
-    "mlflow.store.tracking.sqlalchemy_store",
     *(f"sweeps.cli.{room}" for room in ("act", "admin", "answer", "data", "define", "digest", "hand_on", "launch", "look", "nightly")),
     "sweeps.cli.place",
     "sweeps.cli.search",

@@ -12,6 +12,8 @@ TORCH ?= $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Twice quiet: errors are shown, warnings of an index are not.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+# The files that name a mark: to import all the others and leave them out takes as long as some of these tests.
+marked = $$(grep -rlE --include='test_*.py' 'mark\.$(1)\b' tests | sort)
 TIME = TIMEFORMAT=$$'\n[$(@:$(READY)=setup): %1lR]'; time
 
 .PHONY: help setup demo rehearse-all test test-unit test-training test-launch test-browser test-slurm drill slurm-up slurm-down lint types format bench picture screenshots build constraints clean
@@ -67,19 +69,19 @@ test-unit: $(READY) ## the fast tests, two processes
 	@$(TIME) $(BIN)/pytest -q -n 2 -m 'not training and not launch and not browser'
 
 test-training: $(READY) ## the tests that train tiny models, a file in each of two processes
-	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'training and not launch and not browser'
+	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'training and not launch and not browser' $(call marked,training)
 
 test-launch: $(READY) ## the tests that run whole sweeps, a file in each of two processes
-	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'launch and not slurm and not browser'
+	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadfile -m 'launch and not slurm and not browser' $(call marked,launch)
 
 test-browser: $(READY) ## the tests that open the dashboard in Debian's chromium (without it they are skipped; in CI that is a failure)
-	@$(TIME) $(BIN)/pytest -q -m browser
+	@$(TIME) $(BIN)/pytest -q -m browser $(call marked,browser)
 
-test-slurm: $(READY) ## the tests that run sweeps through a real SLURM (root, Debian's SLURM, MariaDB, munge; else they are skipped)
-	@$(TIME) $(BIN)/pytest -q -m 'slurm and not drill'
+test-slurm: $(READY) ## the tests on a real SLURM and the drill, a cluster in each of two processes (root, Debian's SLURM, MariaDB, munge; else skipped)
+	@$(TIME) $(BIN)/pytest -q -n 2 --dist loadgroup -m slurm $(call marked,slurm)
 
-drill: $(READY) ## forty trials through everything that a cluster does on a bad night, on a real SLURM (minutes)
-	@$(TIME) $(BIN)/pytest -q -m drill --timeout 900
+drill: $(READY) ## of these, forty trials through everything that a cluster does on a bad night (minutes)
+	@$(TIME) $(BIN)/pytest -q -m drill $(call marked,drill)
 
 slurm-up: $(READY) ## start a SLURM of four virtual nodes on this machine, in runs/slurm
 	@$(BIN)/python tests/slurm_cluster/cluster.py up runs/slurm

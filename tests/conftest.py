@@ -19,6 +19,8 @@ OFFLINE = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
 }
+GROUPS = ("training", "launch", "browser", "slurm", "drill")
+"""Marks of the tests that a target of the Makefile looks for by the text of their files."""
 FOREIGN = ("SWEEP_", "SLURM_", "MLFLOW_", "HF_", "SUBMITIT_")
 """Variables of the developer's shell or of a job that would change what the code under test does."""
 
@@ -46,6 +48,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _home is not None:
         shutil.rmtree(_home, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before those of other groups are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file that does not spell out the mark of one of its tests would be run by no target."""
+    marked = {(item.path, mark.name) for item in items for mark in item.iter_markers() if mark.name in GROUPS}
+    for path, name in sorted(marked):
+        if f"mark.{name}" not in path.read_text(encoding="utf-8"):
+            raise pytest.UsageError(f"{path} has tests of the group {name!r}: write pytest.mark.{name} in it, by which make finds it")
 
 
 def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:

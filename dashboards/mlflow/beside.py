@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from core.workspace.files import read_json
 from core.workspace.layout import Trial
@@ -92,27 +94,26 @@ def _link_model(run: TrialRun, model: str, *, step: int) -> None:
 
 
 def _write_description(folder: Path, run: str, model: str, trial: Trial) -> None:
-    """MLflow's ``MLmodel`` file with the signature: a prompt and its responses in, one reward for each response out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import ColSpec, DataType, Schema
-        from mlflow.types.schema import Array
+    """MLflow's ``MLmodel`` file with the signature: a prompt and its responses in, one reward for each response out.
 
-    takes = Schema(
-        [
-            ColSpec(DataType.string, "prompt"),
-            ColSpec(Array(DataType.string), "responses"),
-            ColSpec(Array(DataType.binary), "images", required=False),
-        ]
-    )
-    gives = Schema([ColSpec(Array(DataType.double), "rewards")])
-    flavours = {
-        "rewardsweep": {"trial": trial.id, "weights": str(trial.result / "weights"), "load": f"sweep export {trial.id[:10]} -o DIR"}
+    It is written in MLflow's documented format: mlflow's own classes for it want numpy and pandas, which are not imported here.
+    """
+    takes = [
+        {"name": "prompt", "type": "string", "required": True},
+        {"name": "responses", "type": "array", "items": {"type": "string"}, "required": True},
+        {"name": "images", "type": "array", "items": {"type": "binary"}, "required": False},
+    ]
+    gives = [{"name": "rewards", "type": "array", "items": {"type": "double"}, "required": True}]
+    load = {"trial": trial.id, "weights": str(trial.result / "weights"), "load": f"sweep export {trial.id[:10]} -o DIR"}
+    record = {
+        "artifact_path": "",
+        "flavors": {"rewardsweep": load},
+        "mlflow_version": version("mlflow"),
+        "model_id": model,
+        "run_id": run,
+        "signature": {"inputs": json.dumps(takes), "outputs": json.dumps(gives), "params": None},
     }
-    Model(run_id=run, artifact_path="", signature=ModelSignature(takes, gives), flavors=flavours, model_id=model).save(
-        str(folder / "MLmodel")
-    )
+    (folder / "MLmodel").write_text(yaml.safe_dump(record), encoding="utf-8")
 
 
 def send_plots(run: TrialRun, trial: Trial) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command import call
 from docs_pages import GUIDES, REFERENCE, names, table
 from docs_shapes import EXAMPLES, differences
-from test_console_blocks import execute, run_page
+from test_console_blocks import run_page
 
 pytestmark = pytest.mark.launch
 
@@ -17,9 +19,9 @@ COMMON = {"v", "n", "t", "kind"}
 
 
 def printed(folder: Path, *words: str) -> Any:
-    output, code = execute(f"sweep {' '.join(words)} --json 2>/dev/null", folder)
-    assert code == 0, output
-    return json.loads(output)
+    ended = call([*" ".join(words).split(), "--json"], folder, os.environ, 120)
+    assert ended.code == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 @pytest.mark.parametrize("guide", ["search", "ensembles"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_launch import DEFINITION, SHORT, Study
+from tests_launch import DEFINITION, SHORT, Study, wait_for
 
 import core
 
@@ -140,7 +140,8 @@ register("loss", "mine", C, "my_losses:broken")
     assert "Traceback" in study.run("logs", trial["id"][:10])
     rows = study.json("report", "small")["rows"]
     assert any("failed (user_bug)" in str(row) for row in rows if row["kind"] == "cell")
-    # mended code is a new revision; the retry takes the trial up again
+    # mended code is a new revision; the retry takes the trial up again (so would a worker that lingers, with the code that it knows)
+    wait_for(lambda: list(study.workspace.glob("jobs/*/left.json")))
     loss.write_text(source.format(body="(batch.rejected - batch.chosen).exp()"))
     study.run("retry", "small", "--cause", "user_bug")
     study.launch("--workers", "1")

@@ -55,7 +55,7 @@ def children_training(study: Study) -> list[int]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
     study = Study(tmp_path_factory.mktemp("undisturbed"))
     study.write()
-    study.launch(STEPS)
+    study.launch(STEPS, "--workers", "1")
     return study.final()
 
 
@@ -75,7 +75,7 @@ def test_kill_9_of_everything_then_the_same_launch_ends_with_the_same_numbers(
     before = {trial["id"]: trial for trial in study.trials()}
     assert any(trial["state"] == "pending" and trial["attempts"] == 1 for trial in before.values()), before
 
-    study.launch(STEPS)
+    study.launch(STEPS, "--workers", "1")
     after = {trial["id"]: trial for trial in study.trials()}
     assert {trial["state"] for trial in after.values()} == {"completed"}
     assert any(trial["attempts"] == 2 for trial in after.values())

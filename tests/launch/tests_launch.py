@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from command import call
+
 DEFINITION = """\
 version: 1
 name: small
@@ -64,18 +66,15 @@ class Study:
 
     def run(self, *words: str, code: int = 0, timeout: float = 240) -> str:
         """Run the command to its end and return what it printed."""
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=timeout)
-        assert process.returncode == code, output
+        ended = call(words, self.folder, self.environment(), timeout)
+        output = ended.stdout + ended.stderr
+        assert ended.code == code, output
         return output
 
     def json(self, *words: str) -> Any:
         """Run a reading command with --json."""
-        ended = subprocess.run(
-            [str(Path(sys.executable).parent / "sweep"), *words, "--json"],
-            cwd=self.folder, env=self.environment(), capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert ended.returncode == 0, ended.stderr
+        ended = call((*words, "--json"), self.folder, self.environment(), 120)
+        assert ended.code == 0, ended.stderr
         return json.loads(ended.stdout)
 
     def launch(self, *words: str, name: str = "small", code: int = 0) -> str:

@@ -159,7 +159,7 @@ class Cluster:
         steps = self._of_this_cluster()
         for pid in [*steps, *pids]:
             kill(pid, signal.SIGKILL if pid in steps else signal.SIGTERM)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 2  # nothing that they would still save is kept
         while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in [*pids, *self._of_this_cluster()]:

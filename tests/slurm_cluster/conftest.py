@@ -1,4 +1,4 @@
-"""A cluster for all tests of this folder, and a study that runs on it."""
+"""A cluster for all tests of this folder that one process runs, and a study that runs on it."""
 
 from __future__ import annotations
 

@@ -65,10 +65,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> d
     """The numbers of a run on this machine that nothing interrupts."""
     study = Study(tmp_path_factory.mktemp("undisturbed"))
     study.write()
-    study.run("launch", "small.yaml", "--rehearse", *words())
+    study.run("launch", "small.yaml", "--rehearse", *words(), "--workers", "1")
     return study.final()
 
 
+@pytest.mark.xdist_group("undisturbed")
 def test_a_sweep_runs_to_its_table_on_the_nodes(study: ClusterStudy, undisturbed: dict[str, dict[str, float]]) -> None:
     output = study.run(*launch_words())
     assert "on cluster test" in output
@@ -83,6 +84,7 @@ def test_a_sweep_runs_to_its_table_on_the_nodes(study: ClusterStudy, undisturbed
     assert arrays(study) == before
 
 
+@pytest.mark.xdist_group("undisturbed")
 def test_a_job_that_slurm_restarts_takes_up_trials_again(
     study: ClusterStudy, cluster: Cluster, undisturbed: dict[str, dict[str, float]]
 ) -> None:
@@ -104,12 +106,15 @@ def test_at_the_time_limit_a_worker_saves_and_sends_the_next_one_which_finishes_
     # one worker at a time: the warm-up of a second would cost this one its minute
     profile = PROFILE.replace("time: 10min", "time: 1min\n  signal_lead: 20s").replace("workers: 2", "workers: 1")
     (study.folder / "clusters.yaml").write_text(profile, encoding="utf-8")
-    # half a minute of steps: more than the warning leaves, and no work for the two cores
+    # a minute of steps: more than the warning leaves, and no work for the two cores; a worker that a slow machine keeps from its
+    # first step until the warning leaves without an attempt, and the next one has as long
     (study.folder / "slow.py").write_text(SLOW, encoding="utf-8")
-    study.write("code: [slow.py]\n" + DEFINITION.replace("  train:", "  loss: {slow: {seconds: 0.5}}\n  train:"))
+    study.write("code: [slow.py]\n" + DEFINITION.replace("  train:", "  loss: {slow: {seconds: 0}}\n  train:"))
+    study.pace(1)
     slow = ("head.layers=1", "rehearsal.steps=60")
     study.run("launch", "small.yaml", "--rehearse", "--cluster", "test", "--detach", *short(*slow), *slow)
-    wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "time_limit"], 75)
+    wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "time_limit"], 150)
+    study.pace(0)
     wait_for(lambda: [line for line in lines(study) if line["kind"] == "ended" and line["state"] == "completed"], 150)
     (trial,) = study.trials()
     assert trial["state"] == "completed" and trial["attempts"] >= 2
@@ -206,9 +211,9 @@ def test_what_slurm_refuses_is_said_and_leaves_nothing_behind(study: ClusterStud
 def test_a_trial_of_four_processes_on_two_nodes_is_preempted_and_goes_on(study: ClusterStudy, cluster: Cluster) -> None:
     """Each attempt is one srun step: two processes on each of two nodes, and one journal (its numbers: tests/training/test_ranks)."""
     study.write(DEFINITION.replace("grid:\n  head.layers: [1, 2]\n", "resources: {nodes: 2}\n"))
-    several = ("rehearsal.steps=60", "execution.threads=1", "execution.ranks=4", "execution.zero=3")
+    several = ("rehearsal.steps=40", "execution.threads=1", "execution.ranks=4", "execution.zero=3")
     launch = study.start("launch", "small.yaml", "--rehearse", "--cluster", "test", *short(*several), *several)
-    wait_for(lambda: any(line["kind"] == "checkpoint" and line["step"] <= 48 for line in lines(study)), 120)
+    wait_for(lambda: any(line["kind"] == "checkpoint" and line["step"] <= 24 for line in lines(study)), 120)
     cluster.run("sbatch", "--partition=high", "--nodes=4", "--exclusive", "--output=/dev/null", "--wrap", "sleep 1")
     output, _ = launch.communicate(timeout=200)
     assert launch.returncode == 0, output

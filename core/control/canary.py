@@ -3,9 +3,11 @@
 A typo in a loss, a head that does not fit its backbone, a data set that is not on the nodes: each would fail in every trial that
 has it. So in a large sweep a few trials go first. Together they cover every shape, and every value of each axis that changes code, data or
 backbone. A trial waits until every part of it has been seen at work, that is until, for each of its values and for its shape, some
-canary that shares it has made a few steps; where all that share one have failed it goes on waiting, and the reason names them.
+canary that shares it has made a few steps and a checkpoint; where all that share one have failed it goes on waiting, and the reason names
+them. A pass asks a canary for that checkpoint: what cannot be saved fails then and not hours later, and how long it takes tells how early
+the others must be warned.
 
-Canaries are ordinary attempts and simply go on: what they have done is not done again.
+Canaries are ordinary attempts and simply go on from their checkpoint: what they have done is not done again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from core.definition.plan import PlannedTrial
 LARGE = 20
 """A sweep of fewer trials that have not begun needs no canary."""
 STEPS = 3
-"""Optimiser steps after which a canary has shown that it works."""
+"""Optimiser steps after which a canary has shown that it trains, and is asked to save."""
 TELLING = ("task", "paradigm", "backbone", "head", "data", "loss", "prompt", "train.freeze", "train.lora", "train.max_length", "execution")
 """Axes whose values may fail by themselves; a learning rate or a seed does not."""
 
@@ -109,6 +111,7 @@ class Canaries:
     def __init__(self, plan: Sequence[PlannedTrial], ids: Collection[str]) -> None:
         self.trials = [planned for planned in plan if planned.id in ids]
         self.ids = frozenset(planned.id for planned in self.trials)
+        self._train = {planned.id for planned in self.trials if planned.config.get("task", "reward_model") == "reward_model"}
         self._sharing: dict[Feature, list[str]] = {}
         for planned in self.trials:
             for feature in features(planned):
@@ -122,7 +125,7 @@ class Canaries:
         waiting: str | None = None
         for feature in sorted(features(planned)):
             sharing = self._sharing.get(feature, [])
-            if not sharing or any(works(statuses[id]) for id in sharing):
+            if not sharing or any(self._works(id, statuses) for id in sharing):
                 continue
             if all(statuses[id].state in ("failed", "cancelled", "pruned") for id in sharing):
                 return f"a canary with {feature}, and {sharing[0][:10]} failed"
@@ -131,12 +134,22 @@ class Canaries:
 
     def see(self, statuses: Mapping[str, UnitStatus]) -> None:
         """Remember that all canaries have passed; from then on nothing is asked again."""
-        self.passed = self.passed or all(works(status) for status in statuses.values())
+        self.passed = self.passed or all(self._works(id, statuses) for id in statuses)
 
+    def to_save(self, statuses: Mapping[str, UnitStatus]) -> list[tuple[PlannedTrial, int]]:
+        """Canaries that have made their steps and no checkpoint yet, each with the attempt that is to make one."""
+        found = [(planned, statuses[planned.id].last) for planned in self.trials if not self._works(planned.id, statuses)]
+        return [
+            (planned, last.number)
+            for planned, last in found
+            if last is not None and statuses[planned.id].state == "running" and last.steps >= STEPS
+        ]
 
-def works(status: UnitStatus) -> bool:
-    """Whether a trial has shown that it can train."""
-    return status.state == "completed" or (status.last is not None and max(status.last.steps, status.last.checkpoint) >= STEPS)
+    def _works(self, id: str, statuses: Mapping[str, UnitStatus]) -> bool:
+        status = statuses[id]
+        saved = status.last is not None and (status.last.checkpoint >= STEPS or status.saving > 0)
+        # what is written or scored, and not trained, makes no checkpoint
+        return status.state == "completed" or saved or (id not in self._train and status.last is not None and status.last.steps >= STEPS)
 
 
 def as_json(canaries: Canaries, found: Measured | None) -> dict[str, Any]:

@@ -231,6 +231,13 @@ class SweepReader:
         self._canaries = {planned.id: self.reader.trial(self.workspace.trial(planned.id)) for planned in self.canaries.trials}
         self.canaries.see(self._canaries)
 
+    def ask_canaries(self) -> None:
+        """Ask canaries that have made their steps for a checkpoint, each attempt once."""
+        for planned, attempt in self.canaries.to_save(self._canaries) if not self.canaries.passed else ():
+            trial = self.workspace.trial(planned.id)
+            if asked(trial).checkpoints < attempt:
+                drop(trial, "checkpoint", "a canary shows that it can save")
+
     def trial(self, planned: PlannedTrial, held: bool = False) -> TrialStatus:
         """One planned trial with its scorings."""
         if planned.id in self._final:
@@ -327,6 +334,8 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
     actions = decide(state, limits, now)
     result = TickResult(state, actions, closed=night.closed)
     last = state.last
+    if submitter is not None:
+        reader.ask_canaries()
     for action in actions:
         if isinstance(action, Ask | Prune | Replicate) and submitter is not None and reader.search is not None and state.search is not None:
             from core.control.search.carry import carry_out  # the definition language: a sweep without a search needs none of it

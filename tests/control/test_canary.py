@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -21,7 +22,8 @@ GRID = [
     for n, (backbone, lr, layers) in enumerate((b, lr, h) for b in ("a", "b") for lr in (1, 2, 3) for h in (1, 2, 3, 4))
 ]
 PENDING = UnitStatus("pending", claimable=True)
-WORKS = UnitStatus("running", 1, last=AttemptView(1, "running", steps=STEPS))
+TRAINS = UnitStatus("running", 1, last=AttemptView(1, "running", steps=STEPS))
+WORKS = UnitStatus("running", 1, last=AttemptView(1, "running", steps=STEPS, checkpoint=STEPS))
 FAILED = UnitStatus("failed", 1, cause="user_bug", last=AttemptView(1, "failed", evidence="x"))
 
 
@@ -61,6 +63,18 @@ def test_a_trial_waits_for_those_that_share_its_values_and_no_others() -> None:
     assert canaries.blocks(first, statuses(canaries)) is None
     assert canaries.blocks(same, statuses(canaries, c0=WORKS)) is None
     assert canaries.blocks(other, statuses(canaries, c0=WORKS)) is not None
+
+
+def test_a_canary_that_trains_must_save_before_it_lets_the_others_go() -> None:
+    canaries = Canaries(GRID, {planned.id for planned in wanted(GRID)})
+    first = canaries.trials[0]
+    same = next(p for p in GRID if p.id not in canaries.ids and features(p) == features(first))
+    found = statuses(canaries, c0=TRAINS, c1=WORKS, c2=FAILED)
+    assert canaries.blocks(same, found) is not None
+    assert canaries.to_save(found) == [(first, 1)]
+    assert canaries.to_save(statuses(canaries, c0=WORKS)) == []
+    written = [replace(planned, config={"task": "annotate"}) for planned in GRID]
+    assert Canaries(written, canaries.ids).blocks(same, found) is None, "what is written makes no checkpoint"
 
 
 def test_a_canary_that_failed_goes_on_holding_back_its_own_and_is_named() -> None:

@@ -59,10 +59,15 @@ def test_trials_wait_for_the_canary_that_shares_their_value_and_a_worker_is_sent
     state = sweep.state()
     assert state.counts() == {"pending": 2, "blocked": 4}
     assert decide(state, Limits(8), 0.0) == [Submit(Shape(), 2)]
-    begin(sweep.workspace.trial(PLAN[0].id), 1, 3)
+    first = begin(sweep.workspace.trial(PLAN[0].id), 1, 3)
+    assert sweep.state().counts() == {"running": 1, "pending": 1, "blocked": 4}, "it trains, and has not saved"
+    for _ in range(2):
+        sweep.ask_canaries()
+    assert asked(sweep.workspace.trial(PLAN[0].id)).checkpoints == 1 and asked(sweep.workspace.trial(PLAN[1].id)).count == 0
+    first.write("checkpoint", step=3, folder="step-00000003", seconds=0.1)
     states = [trial.train.state for trial in sweep.state().trials]
     assert states == ["running", "pending", "pending", "blocked", "pending", "blocked"], "one layer has been seen to work"
-    begin(sweep.workspace.trial(PLAN[1].id), 1, 3)
+    begin(sweep.workspace.trial(PLAN[1].id), 1, 3).write("checkpoint", step=3, folder="step-00000003", seconds=0.1)
     assert sweep.state().counts() == {"running": 2, "pending": 4}
     choose_canaries(revision.sweep, [])
     assert reader(revision).canaries.passed

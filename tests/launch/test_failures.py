@@ -1,36 +1,12 @@
-"""What follows a failure, in whole sweeps: half the micro-batch, a family that waits for its bug, a pause."""
+"""What follows a failure, in whole sweeps: a family that waits for its bug, a pause."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 from tests_launch import DEFINITION, Study, short, wait_for
 
 pytestmark = pytest.mark.launch
 
-SMALL_GPU = """\
-import torch
-
-from core.definition.fields import execution
-from core.definition.trial import LossTermConfig
-from core.registry import register
-
-
-class SmallGpuConfig(LossTermConfig):
-    fits: int = execution(99, ge=1, unit="pairs", doc="pairs of one forward pass that this GPU can hold")
-
-
-def small_gpu(batch, config):
-    if len(batch.chosen) > config.fits:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-    return batch.chosen * 0.0
-
-
-register("loss", "small_gpu", SmallGpuConfig, "small_gpu:small_gpu")
-"""
 BUG = """\
 from core.definition.trial import LossTermConfig
 from core.registry import register
@@ -46,42 +22,6 @@ def buggy(batch, config):
 
 register("loss", "buggy", BuggyConfig, "buggy:buggy")
 """
-
-
-def metrics_of(study: Study, name: str) -> dict[str, Any]:
-    (trial,) = study.trials(name)
-    file = study.workspace / "trials" / trial["id"][:2] / trial["id"] / "result" / "metrics.json"
-    return dict(json.loads(file.read_text()))
-
-
-def test_a_trial_that_runs_out_of_gpu_memory_goes_on_with_less_and_the_report_says_so(tmp_path: Path) -> None:
-    text = DEFINITION.replace("  train:", "  loss: {small_gpu: {weight: 1, fits: 99}}\n  train:").replace(
-        "grid:\n  head.layers: [1, 2]\n", ""
-    )
-    found = {}
-    for fits in (99, 2):
-        folder = tmp_path / str(fits)
-        folder.mkdir()
-        study = Study(folder)
-        study.write("code: [small_gpu.py]\n" + text.replace("fits: 99", f"fits: {fits}"))
-        (folder / "small_gpu.py").write_text(SMALL_GPU, encoding="utf-8")
-        study.launch("--workers", "1")
-        found[fits] = metrics_of(study, "small")
-    (trial,) = study.trials()
-    assert trial["attempts"] == 3, "8 pairs, then 4, then 2"
-    assert trial["flags"] == ["micro_batch_halved"]
-    explained = study.json("explain", trial["id"])
-    assert [attempt["cause"] for attempt in explained["attempts"]] == ["cuda_oom", "cuda_oom", None]
-    assert [attempt["changed"] for attempt in explained["attempts"]] == [{}, {"micro_batch": 4}, {"micro_batch": 2}]
-    assert "ran with execution.micro_batch=2" in study.run("explain", trial["id"])
-    cell = next(row for row in study.json("report", "small")["rows"] if row["kind"] == "cell")
-    assert cell["flags"] == ["micro_batch_halved"]
-    assert "micro_batch_halved" in study.run("report", "small")
-    # the same trial, the same effective batch: other sums, the same numbers within rounding
-    undisturbed, shrunk = found[99], found[2]
-    assert undisturbed["flags"] == []
-    for name in ("train/loss", "train/pairs", "train/steps", "validation/loss", "validation/accuracy"):
-        assert shrunk["metrics"][name] == pytest.approx(undisturbed["metrics"][name], rel=2e-3), name
 
 
 def test_a_bug_costs_a_few_trials_and_the_rest_of_the_family_waits(study: Study) -> None:

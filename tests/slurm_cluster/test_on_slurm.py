@@ -26,6 +26,27 @@ pytestmark = [pytest.mark.slurm, pytest.mark.launch]
 STEPS = ("rehearsal.steps=80", "execution.threads=1")
 """Long enough to be hit in the middle; one thread everywhere, so that numbers are equal to the bit."""
 
+SMALL_GPU = """\
+import torch
+
+from core.definition.fields import execution
+from core.definition.trial import LossTermConfig
+from core.registry import register
+
+
+class SmallGpuConfig(LossTermConfig):
+    fits: int = execution(99, ge=1, unit="pairs", doc="pairs of one forward pass that this GPU can hold")
+
+
+def small_gpu(batch, config):
+    if len(batch.chosen) > config.fits:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return batch.chosen * 0.0
+
+
+register("loss", "small_gpu", SmallGpuConfig, "small_gpu:small_gpu")
+"""
+
 
 def words(*more: str) -> list[str]:
     return [*short(*STEPS, *more), *STEPS, *more]
@@ -228,3 +249,38 @@ def test_a_trial_of_four_processes_on_two_nodes_is_preempted_and_goes_on(study: 
     folders = list(study.workspace.glob("trials/*/*/attempts/0001"))
     assert {path.name for path in folders[0].glob("output*.log")} == {"output.log", "output-1.log", "output-2.log", "output-3.log"}
     assert set(study.final()) == {trial["id"]}
+
+
+def metrics_of(study: Study) -> dict[str, Any]:
+    (trial,) = study.trials()
+    file = study.workspace / "trials" / trial["id"][:2] / trial["id"] / "result" / "metrics.json"
+    return dict(json.loads(file.read_text()))
+
+
+def test_a_trial_that_runs_out_of_gpu_memory_goes_on_with_less_and_the_report_says_so(study: ClusterStudy) -> None:
+    """The nodes have no GPU: a loss says of a forward pass of many pairs what torch says where it does not fit."""
+    text = DEFINITION.replace("  train:", "  loss: {small_gpu: {weight: 1, fits: 99}}\n  train:").replace(
+        "grid:\n  head.layers: [1, 2]\n", ""
+    )
+    here = Study(study.folder / "here")
+    here.folder.mkdir()
+    for one, fits in ((here, 99), (study, 2)):
+        one.write("code: [small_gpu.py]\n" + text.replace("fits: 99", f"fits: {fits}"))
+        (one.folder / "small_gpu.py").write_text(SMALL_GPU, encoding="utf-8")
+    here.launch("--workers", "1")
+    study.launch("--cluster", "test", "--workers", "1")
+    (trial,) = study.trials()
+    assert trial["attempts"] == 3, "8 pairs, then 4, then 2"
+    assert trial["flags"] == ["micro_batch_halved"]
+    explained = study.json("explain", trial["id"])
+    assert [attempt["cause"] for attempt in explained["attempts"]] == ["cuda_oom", "cuda_oom", None]
+    assert [attempt["changed"] for attempt in explained["attempts"]] == [{}, {"micro_batch": 4}, {"micro_batch": 2}]
+    assert "ran with execution.micro_batch=2" in study.run("explain", trial["id"])
+    cell = next(row for row in study.json("report", "small")["rows"] if row["kind"] == "cell")
+    assert cell["flags"] == ["micro_batch_halved"]
+    assert "micro_batch_halved" in study.run("report", "small")
+    # the same trial, the same effective batch: other sums, the same numbers within rounding
+    undisturbed, shrunk = metrics_of(here), metrics_of(study)
+    assert undisturbed["flags"] == []
+    for name in ("train/loss", "train/pairs", "train/steps", "validation/loss", "validation/accuracy"):
+        assert shrunk["metrics"][name] == pytest.approx(undisturbed["metrics"][name], rel=2e-3), name

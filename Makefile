@@ -6,6 +6,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
+# The tests start hundreds of processes; without byte code each of them would compile the whole project again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 READY := .venv/.ready
 TORCH ?= $(shell grep '^torch==' constraints.txt)

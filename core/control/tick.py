@@ -42,8 +42,8 @@ from core.workspace.requests import asked, drop
 if TYPE_CHECKING:
     from core.control.seeds.read import SeedsReader
 
-PASSED_SECONDS = 20.0
-"""Passes of one process are marked so often."""
+PASSED_SECONDS = 4.0
+"""Passes of one process are marked so often: a little more than workers of a search look whether one was made."""
 BASELINES = ("length", "random")
 """Baselines that every sweep is shown beside."""
 

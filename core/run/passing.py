@@ -38,8 +38,8 @@ class Passes:
         self._seen = self._marked()
         self._running: subprocess.Popen[bytes] | None = None
 
-    def make(self, pause: float, *, shared: bool = True) -> None:
-        """Start one if the last is longer ago than ``pause`` seconds; with ``shared`` one of somebody else counts."""
+    def make(self, pause: float) -> None:
+        """Start one if the last, by whomever, is longer ago than ``pause`` seconds."""
         if self._running is not None and self._idle():
             self._running, self._seen = None, self._marked()  # its own mark is nobody else's
         if self._start is None or self._running is not None or self._clock() - self._since <= pause:
@@ -47,7 +47,7 @@ class Passes:
         self._since = self._clock()
         marked, seen = self._marked(), self._seen
         self._seen = marked
-        if not shared or marked == seen:  # whether the mark has moved, and not when: two hosts' clocks are never compared
+        if marked == seen:  # whether the mark has moved, and not when: two hosts' clocks are never compared
             self._begin()
 
     def last(self, seconds: float = LAST_PASS_SECONDS) -> None:

@@ -248,8 +248,7 @@ class Worker:
             self._leave(signal.SIGTERM, None)
 
     def _tick(self) -> None:
-        growing = self._reader.growing
-        self._passes.make(GROWING_TICK_SECONDS if growing else TICK_SECONDS, shared=not growing)
+        self._passes.make(GROWING_TICK_SECONDS if self._reader.growing else TICK_SECONDS)
 
     def _was_ended(self) -> bool:
         """Whether somebody has ended it, on his own machine or with ``scancel``: he does not mean it to be replaced at once."""

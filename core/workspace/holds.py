@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,12 @@ def of(workspace: Workspace, sweep: Sweep) -> Workspace:
 
 
 def _of_grids(workspace: Workspace, sweep: Sweep) -> list[str]:
-    try:
-        return [grid.account for grid in nights.of_sweep(workspace, sweep.id) if grid.account is not None]
-    except SweepError:  # a grid that cannot be read is said by its own pass, and keeps nobody from looking at the sweep
-        return []
+    found = []
+    for name in nights.names(workspace):
+        with suppress(SweepError):  # a grid that cannot be read is said by its own pass, and keeps no HOLD from the others
+            grid = nights.read(workspace, name)
+            found += [grid.account] if grid.sweep == sweep.id and grid.account is not None else []
+    return found
 
 
 def folder_of(sweep: Sweep) -> Path | None:

@@ -82,4 +82,4 @@ def test_every_hold_is_named_and_a_grid_that_cannot_be_read_is_said(busy: World,
     state = watch(busy).look()
     assert [whom for whom, _ in state.holds] == ["this workspace", "the sweeps of account proj"]
     assert "lunch" in state.holds[0][1] and "maintenance" in state.holds[1][1]
-    assert any("grid.json" in text for text in state.trouble)
+    assert [(grid.name, "grid.json" in (grid.corrupt or "")) for grid in state.grids] == [("broken", True), ("weekly", False)]

@@ -123,6 +123,8 @@ def test_a_hold_of_an_account_means_the_default_one_and_those_of_nightly_grids(p
     Cluster("test", Profile.model_validate({"kind": "slurm", "shared_dir": str(site)})).save(revision.sweep, ask)
     assert asked == [("sacctmgr", "--noheader", "--parsable2", "show", "user", user(), "format=defaultaccount")]
     nights.add(place, nights.Grid("weekly", "study", "20:00-07:00", "daily", "UTC", account="proj"))
+    nights.add(place, nights.Grid("broken", "study", "20:00-07:00", "daily", "UTC"))
+    (place.nights / "broken" / "grid.json").write_text("{")
     for account in ("lab", "proj"):
         holds.set_hold(site / f"HOLD.account-{account}", "")
         assert SweepReader(place, revision).state().held, account

@@ -146,14 +146,15 @@ def named(workspace: Workspace, name: str) -> Grid:
 
     Raises:
         UsageError: there is none; it names those that there are.
+        IntegrityError: its file is damaged.
     """
-    known = {grid.name: grid for grid in grids(workspace)}
+    known = names(workspace)
     if name not in known:
         raise UsageError(
             "no such nightly grid", found=name, allowed=sorted(known) or "there is none", nearest=nearest(name, known),
             next="sweep nightly list",
         )  # fmt: skip
-    return known[name]
+    return read(workspace, name)
 
 
 def pause(workspace: Workspace, grid: Grid) -> None:

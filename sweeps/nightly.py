@@ -154,8 +154,9 @@ def one_pass(
         ask: runs a command of SLURM.
         also: called after each sweep's pass (index and MLflow); returns its trouble.
     """
-    found = []
-    for sweep in dict.fromkeys(grid.sweep for grid in nights.grids(workspace)):
+    grids, damaged = nights.readable(workspace)
+    found = [Passed("", [name], trouble=_words(error)) for name, error in damaged.items()]
+    for sweep in dict.fromkeys(grid.sweep for grid in grids):
         mine = nights.of_sweep(workspace, sweep)
         passed = Passed(sweep, [grid.name for grid in mine])
         found.append(passed)
@@ -171,8 +172,12 @@ def one_pass(
             _write_down(workspace, mine, reader, clock(), ask)
             passed.trouble = passed.trouble or (also(revision, reader, result) if also is not None else None)
         except SweepError as error:
-            passed.trouble = error.message + (f": {error.found}" if error.found else "")
+            passed.trouble = _words(error)
     return found
+
+
+def _words(error: SweepError) -> str:
+    return error.message + (f": {error.found}" if error.found else "") + (f" ({error.place})" if error.place else "")
 
 
 def _wanted(workspace: Workspace, grids: Sequence[Grid], now: float) -> bool:

@@ -136,9 +136,29 @@ def grids(workspace: Workspace) -> list[Grid]:
     return [read(workspace, name) for name in names(workspace)]
 
 
+def readable(workspace: Workspace) -> tuple[list[Grid], dict[str, IntegrityError]]:
+    """The grids that can be read, by name, and of each of the others what is wrong with it."""
+    found: list[Grid] = []
+    damaged: dict[str, IntegrityError] = {}
+    for name in names(workspace):
+        try:
+            found.append(read(workspace, name))
+        except IntegrityError as error:
+            damaged[name] = error
+    return found, damaged
+
+
 def of_sweep(workspace: Workspace, sweep: str) -> list[Grid]:
-    """The grids that run a sweep; where there is one, the sweep runs in their nights only."""
-    return [grid for grid in grids(workspace) if grid.sweep == sweep]
+    """The grids that run a sweep; where there is one, the sweep runs in their nights only.
+
+    Raises:
+        IntegrityError: none is known, and the file of one is damaged: it may be this sweep's.
+    """
+    found, damaged = readable(workspace)
+    mine = [grid for grid in found if grid.sweep == sweep]
+    if damaged and not mine:
+        raise next(iter(damaged.values()))
+    return mine
 
 
 def named(workspace: Workspace, name: str) -> Grid:

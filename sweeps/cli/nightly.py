@@ -292,9 +292,10 @@ def _say_passed(rows: list[Any]) -> int:
     for row in rows:
         counts = ", ".join(f"{number} {state}" for state, number in row.counts.items())
         parts = [counts, f"started {len(row.submitted)} workers" if row.submitted else "", row.closed or ""]
-        say(f"{row.sweep}: " + "; ".join(part for part in parts if part))
+        if row.sweep:  # of a grid that cannot be read, it is not known
+            say(f"{row.sweep}: " + "; ".join(part for part in parts if part))
         if row.trouble:
-            hint(f"{row.sweep}: {row.trouble}")
+            hint(f"{row.sweep or row.grids[0]}: {row.trouble}")
     return 0
 
 

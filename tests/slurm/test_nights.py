@@ -16,7 +16,7 @@ from toy_worker import Toy, plan_of, registered
 
 from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
-from core.errors import UsageError
+from core.errors import IntegrityError, UsageError
 from core.workspace import nights
 from core.workspace.layout import Sweep, Workspace
 from core.workspace.registration import Revision
@@ -338,3 +338,16 @@ def test_a_second_grid_of_the_same_name_is_refused(world: World) -> None:
         nights.add(world.place, grid)
     with pytest.raises(UsageError, match="no name"):
         nights.add(world.place, nights.Grid("a/b", "study", "20:00-07:00", "daily", "UTC"))
+
+
+def test_a_damaged_grid_keeps_no_other_from_its_night(world: World) -> None:
+    world.grid()
+    world.grid("broken", "other")
+    (world.place.nights / "broken" / "grid.json").write_text("{")
+    world.until("2026-11-16 20:30")
+    broken, weekly = world.one_pass()
+    assert (broken.grids, broken.sweep) == (["broken"], "") and "grid.json" in str(broken.trouble)
+    assert (weekly.grids, weekly.trouble, weekly.closed) == (["weekly"], None, None)
+    assert world.slurm.tasks, "its workers were started"
+    with pytest.raises(IntegrityError, match=r"grid\.json"):
+        nights.of_sweep(world.place, "other")  # it may run in the nights of that grid only

@@ -98,7 +98,7 @@ def test_forty_trials_survive_a_bad_night(calm: ClusterStudy, cluster: Cluster, 
     # while the blows fall, the trials wait more than they compute: time for the same forty on this machine
     undisturbed = calm.start(*LAUNCH, "--workers", "1")
     # a slurmd dies under its worker; nobody hears of it for half a minute
-    victim = busy(study)[0]
+    victim = wait_for(lambda: busy(study))[0]
     cluster.kill(victim)
     # preempted, while accounting is away
     cluster.kill("slurmdbd")

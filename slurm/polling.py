@@ -77,7 +77,7 @@ class SlurmScheduler:
 
     def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobAnswer]:
         """The answer for each job; one that was never submitted is left out."""
-        answers = {job.key: answer for job in jobs if (answer := recorded(Path(job.details["folder"]))) is not None and not answer.alive}
+        answers = {job.key: answer for job in jobs if (answer := recorded(job.details["folder"])) is not None and not answer.alive}
         open_jobs = [job for job in jobs if job.key not in answers]
         if open_jobs and self._clock() >= self._next:
             self._look(open_jobs)

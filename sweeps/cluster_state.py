@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from core.control import nights as limits
@@ -57,7 +56,7 @@ class ClusterWatch:
         yield from found.values()
 
     def _grids(self, jobs: Sequence[Job], answers: Mapping[str, JobAnswer], trouble: list[str]) -> list[NightlyGrid]:
-        polled = [(job, answers.get(job.key) or recorded(Path(job.details["folder"])) or _SILENT) for job in jobs]
+        polled = [(job, answers.get(job.key) or recorded(job.details["folder"]) or _SILENT) for job in jobs]
         found: list[NightlyGrid] = []
         for name in _safely(lambda: nights.names(self._workspace), trouble) or []:
             wrong: list[str] = []

@@ -20,7 +20,7 @@ from core.workspace.layout import Workspace
 
 TICK_SECONDS = 1.0
 LONGEST_REST_SECONDS = 120.0
-REST = 250.0
+REST = 400.0
 """After a pass it rests so many times as long as the pass kept the processor, so that two threads use less than 1 % of a core."""
 MIRROR_SECONDS = 3.0
 

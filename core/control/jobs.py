@@ -59,36 +59,37 @@ def last_of(workspace: Workspace, sweep_id: str) -> int:
 def jobs_of(workspace: Workspace, sweep_id: str | None = None, names: Iterable[str] | None = None) -> list[Job]:
     """The workers that were submitted for a sweep, or for all of them, oldest first; ``names``: only these."""
     found = []
+    root = str(workspace.jobs)  # of thousands of workers a pass reads many small files: a path object costs as much as the reading
     for name in names_of(workspace, sweep_id) if names is None else names:
-        folder = workspace.jobs / name
-        record = _json(folder / "job.json")
+        folder = f"{root}/{name}"
+        record = _json(f"{folder}/job.json")
         if record is None or (sweep_id is not None and record.get("sweep") != sweep_id):
             continue
-        submitted = _json(folder / "submitted.json") or {}
+        submitted = _json(f"{folder}/submitted.json") or {}
         found.append(
             Job(
                 key=name, sweep=record["sweep"], revision=record["revision"], shape=Shape(**record["shape"]),
-                slots=int(record.get("slots", 1)), job_id=submitted.get("job_id"), started=(folder / "worker.json").exists(),
-                left=_json(folder / "left.json"),
+                slots=int(record.get("slots", 1)), job_id=submitted.get("job_id"), started=os.path.exists(f"{folder}/worker.json"),
+                left=_json(f"{folder}/left.json"),
                 details={
                     **{name: record[name] for name in RECORDED if name in record},
-                    "folder": str(folder), **submitted, "worker": _json(folder / "worker.json"),
+                    "folder": folder, **submitted, "worker": _json(f"{folder}/worker.json"),
                 },
             )
         )  # fmt: skip
     return found
 
 
-def recorded(folder: Path) -> JobAnswer | None:
+def recorded(folder: Path | str) -> JobAnswer | None:
     """What the files of a worker say about its end, without asking anybody; ``None``: nothing."""
-    ended = _json(folder / "ended.json")
+    ended = _json(f"{folder}/ended.json")
     if ended is not None and ended.get("ended") in ATTEMPT_STATES:
         nodes = tuple(ended.get("nodes", ()))
         return JobAnswer(
             False, ended["ended"], str(ended["evidence"]), restart=int(ended["restart"]), cause=ended.get("cause"), nodes=nodes
         )
-    restart = int((_json(folder / "worker.json") or {}).get("restart") or 0)
-    left = _json(folder / "left.json")
+    restart = int((_json(f"{folder}/worker.json") or {}).get("restart") or 0)
+    left = _json(f"{folder}/left.json")
     if left is not None:
         return JobAnswer(alive=False, ended="lost", evidence=f"its worker has left: {left.get('reason')}", restart=restart)
     if restart:
@@ -103,13 +104,14 @@ def record(folder: Path, answer: JobAnswer) -> None:
 
 def heard(job: Job) -> float | None:
     """Unix seconds at which a worker's end was written down."""
-    t = (_json(Path(job.details["folder"]) / "ended.json") or {}).get("t")
+    t = (_json(f"{job.details['folder']}/ended.json") or {}).get("t")
     return None if t is None else float(t)
 
 
-def _json(path: Path) -> dict[str, Any] | None:  # a file that another process may be making right now
+def _json(path: str) -> dict[str, Any] | None:  # a file that another process may be making right now
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", buffering=0) as handle:
+            value = json.loads(handle.read())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None

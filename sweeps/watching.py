@@ -23,6 +23,9 @@ LONGEST_REST_SECONDS = 120.0
 REST = 400.0
 """After a pass it rests so many times as long as the pass kept the processor, so that two threads use less than 1 % of a core."""
 MIRROR_SECONDS = 3.0
+LATE = 0.1
+"""The loop never rests longer than so much of its time so far: a launch of a minute notices its end within seconds."""
+SOON_SECONDS = 2.0
 
 
 def rest(shortest: float, used: float) -> float:
@@ -130,6 +133,7 @@ def drive(
         mirror: copies to index and MLflow.
         show: called with each state.
     """
+    start = time.monotonic()
     while True:
         began = time.thread_time()
         result = tick(reader, submitter, workers)
@@ -140,7 +144,8 @@ def drive(
         if outcome is not None:
             return outcome
         # a pass over a large sweep is dear: it is made less often, so that watching stays cheap
-        time.sleep(rest(TICK_SECONDS, time.thread_time() - began))
+        longest = max(SOON_SECONDS, LATE * (time.monotonic() - start))
+        time.sleep(min(longest, rest(TICK_SECONDS, time.thread_time() - began)))
 
 
 def _ended(result: TickResult) -> Outcome | None:

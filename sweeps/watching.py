@@ -20,17 +20,17 @@ from core.workspace.layout import Workspace
 
 TICK_SECONDS = 1.0
 LONGEST_REST_SECONDS = 120.0
-REST = 400.0
-"""After a pass it rests so many times as long as the pass kept the processor, so that two threads use less than 1 % of a core."""
+TICK_REST, MIRROR_REST = 200.0, 400.0
+"""After a pass it rests so many times as long as the pass kept the processor: half a per cent of a core, and a quarter for the mirror."""
 MIRROR_SECONDS = 3.0
 LATE = 0.1
 """The loop never rests longer than so much of its time so far: a launch of a minute notices its end within seconds."""
 SOON_SECONDS = 2.0
 
 
-def rest(shortest: float, used: float) -> float:
+def rest(shortest: float, used: float, times: float) -> float:
     """Seconds until the next pass, after one that kept the processor for ``used`` seconds."""
-    return min(LONGEST_REST_SECONDS, max(shortest, REST * used))
+    return min(LONGEST_REST_SECONDS, max(shortest, times * used))
 
 
 class Mirror:
@@ -82,7 +82,7 @@ class Mirror:
             except Exception as error:
                 self.trouble = f"{type(error).__name__}: {error}"
             if began is not None:  # the first pass imports MLflow and makes its store, once
-                wait = rest(MIRROR_SECONDS, time.thread_time() - began)
+                wait = rest(MIRROR_SECONDS, time.thread_time() - began, MIRROR_REST)
         for open_thing in (tracker, index):
             if open_thing is not None:
                 open_thing.close()
@@ -145,7 +145,7 @@ def drive(
             return outcome
         # a pass over a large sweep is dear: it is made less often, so that watching stays cheap
         longest = max(SOON_SECONDS, LATE * (time.monotonic() - start))
-        time.sleep(min(longest, rest(TICK_SECONDS, time.thread_time() - began)))
+        time.sleep(min(longest, rest(TICK_SECONDS, time.thread_time() - began, TICK_REST)))
 
 
 def _ended(result: TickResult) -> Outcome | None:

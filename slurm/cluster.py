@@ -27,7 +27,7 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from core.control.jobs import ENDS, jobs_of, last_of, names_of
-from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown, Submit
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.workspace import nodes, process, snapshot
@@ -162,36 +162,28 @@ class SlurmSubmitter:
         profile = self._bounded()
         return Room(max(1, sizes.slots(profile, shape)), sizes.allotted(profile, shape).gpus, sbatch.time_limit(profile, shape))
 
-    def submit(
-        self,
-        sweep: str,
-        revision: int,
-        shape: Shape,
-        count: int,
-        shown: Shown = NOTHING_YET,
-        grant: Grant | None = None,
-        after: int | None = None,
-    ) -> list[str]:
-        """Submit up to ``count`` workers; fewer where the queue is full or SLURM does not answer (the next pass goes on).
+    def submit(self, sweep: str, revision: int, wanted: Submit, shown: Shown = NOTHING_YET, after: int | None = None) -> list[str]:
+        """Submit up to as many workers as are wanted; fewer where the queue is full or SLURM does not answer (the next pass goes on).
 
         They are warned three times the longest checkpoint before the time limit, where that is more than the profile says, and once more
         for each further trial that saves at the same moment. Where the
         definition leaves the time to us (``resources.time: auto``), and a trial has shown how long it takes, they ask for what their
         trials need and no more: a short job is backfilled.
 
-        With ``grant`` none where too little time is left before the night ends or the nodes are reserved. None where the sweep has a worker
+        In a night none where too little time is left before the night ends or the nodes are reserved. None where the sweep has a worker
         with a number above ``after``: another pass has acted on the same state.
 
         Raises:
             EnvironmentFault: SLURM refuses the job as such: its partition, account, options.
         """
+        shape, grant = wanted.shape, wanted.grant
         sizes.require(self.cluster.profile, shape, self.cluster.name)
         keys: list[str] = []
         profile = self._bounded()
         self._profile, self._shown = sized(profile, shown, shape), shown
         if self._clock() >= self._wait_until:
             self.trouble = None
-        count = self._room(min(count, self.workers))
+        count = self._room(min(wanted.count, self.workers))
         after = last_of(self.workspace, sweep) if after is None else after
         while count > 0 and self._clock() >= self._wait_until:
             now = self._wall()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control.jobs import jobs_of, last_of
-from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Room, Shown
+from core.control.ports import NOTHING_YET, Grant, Job, JobAnswer, Room, Shown, Submit
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
 from core.run.packing import Allotted
@@ -129,24 +129,15 @@ class LocalSubmitter:
             return sizes.allotted(self.cluster.profile, shape)
         return Allotted(shape.gpus, shape.cpus or max(1, cores_here() // self.capacity(shape)))
 
-    def submit(
-        self,
-        sweep: str,
-        revision: int,
-        shape: Shape,
-        count: int,
-        shown: Shown = NOTHING_YET,
-        grant: Grant | None = None,
-        after: int | None = None,
-    ) -> list[str]:
-        """Start up to ``count`` workers; the exclusive making of a job's folder keeps two submitters apart."""
+    def submit(self, sweep: str, revision: int, wanted: Submit, shown: Shown = NOTHING_YET, after: int | None = None) -> list[str]:
+        """Start up to as many workers as are wanted; the exclusive making of a job's folder keeps two submitters apart."""
         keys: list[str] = []
         last = last_of(self.workspace, sweep)
         if after is not None and last > after:
             return []
         try:
-            for number in range(last + 1, last + count + 1):
-                folder = self._reserve(sweep, revision, shape, grant, number)
+            for number in range(last + 1, last + wanted.count + 1):
+                folder = self._reserve(sweep, revision, wanted.shape, wanted.grant, number)
                 if folder is None:
                     break
                 self._start(folder)

@@ -1,8 +1,8 @@
 """``python -m slurm.start_array FOLDER``: be the worker of this array task. ``FOLDER`` is the job folder of the first task.
 
-Told to leave while it still imports, it says so and leaves a pass in its place, so that a sweep that nobody watches goes on;
-from then on the worker's own handlers hold. One that is warned of
-its time limit so early would be warned again the next time: it counts as a worker that cannot start.
+Told to leave while it still imports, it says so and leaves a pass in its place, so that a sweep that nobody watches goes on; from then on
+the worker's own handlers hold. One that is warned of its time limit so early would be warned again the next time: it counts as a worker
+that cannot start.
 """
 
 from __future__ import annotations

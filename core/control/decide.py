@@ -15,7 +15,7 @@ from typing import Any
 from core.control.alike import Stopped, stopped
 from core.control.derive import DEFAULTS, UnitStatus
 from core.control.policy import Policy
-from core.control.ports import Grant, Job, JobAnswer, Room
+from core.control.ports import Grant, Job, JobAnswer, Room, Submit
 from core.control.search.steps import Step, steps
 from core.control.search.study import SearchState
 from core.control.seeds.state import SeedsState, further
@@ -117,15 +117,6 @@ class Limits:
     def room(self, shape: Shape) -> Room:
         """What a worker of a shape is given."""
         return self.rooms.get(shape) or Room(gpus=shape.gpus)
-
-
-@dataclass(frozen=True)
-class Submit:
-    """Start ``count`` workers of a shape; ``grant`` is what the night gives each of them."""
-
-    shape: Shape
-    count: int
-    grant: Grant | None = None
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,15 @@ class Grant:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Submit:
+    """Start ``count`` workers of a shape; ``grant`` is what the night gives each of them."""
+
+    shape: Shape
+    count: int
+    grant: Grant | None = None
+
+
 class Scheduler(Protocol):
     """Answers for jobs, one batched question at a time."""
 
@@ -170,25 +179,14 @@ class Submitter(Protocol):
     def room(self, shape: Shape) -> Room:
         """What a worker of this shape is given."""
 
-    def submit(
-        self,
-        sweep: str,
-        revision: int,
-        shape: Shape,
-        count: int,
-        shown: Shown = NOTHING_YET,
-        grant: Grant | None = None,
-        after: int | None = None,
-    ) -> list[str]:
-        """Start up to ``count`` workers and return their job keys.
+    def submit(self, sweep: str, revision: int, wanted: Submit, shown: Shown = NOTHING_YET, after: int | None = None) -> list[str]:
+        """Start up to as many workers as are wanted and return their job keys.
 
         Args:
             sweep: the sweep.
             revision: its number.
-            shape: of a trial.
-            count: how many are wanted.
+            wanted: how many, of which shape, and what each is given in a night.
             shown: what trials have shown so far.
-            grant: what each is given, where they work for a nightly grid.
             after: the highest number of a worker that whoever decided this knew; none is started where there is a higher one, because
                 another pass has acted on the same state. ``None``: the highest that there is.
         """

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from core.control.alike import Stopped, stopped
 from core.control.canary import Canaries, trial_seconds
-from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, Submit, SweepState, TrialStatus, Withdraw, decide
+from core.control.decide import Action, Grow, Limits, Pause, StopDispatch, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus, derive
 from core.control.jobs import jobs_of, names_of, number_of
 from core.control.memory import Memory
 from core.control.nights import ALWAYS, shown_useful, tonight
 from core.control.policy import Policy
-from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submitter
+from core.control.ports import Job, JobAnswer, Scheduler, Shown, Submit, Submitter
 from core.control.read import Reader
 from core.control.search.read import SearchReader, halted, is_growing
 from core.control.search.steps import Ask, Prune, Replicate
@@ -344,7 +344,7 @@ def _pass(reader: SweepReader, submitter: Submitter | None, workers: int | None,
         if isinstance(action, Submit) and submitter is not None:
             shown = _shown(state, action, limits.room(action.shape).slots)
             number = reader.revision.number
-            started = submitter.submit(sweep, number, action.shape, action.count, shown, action.grant, last)
+            started = submitter.submit(sweep, number, action, shown, last)
             last = max([last, *map(number_of, started)])
             result.submitted += started
         if isinstance(action, Withdraw) and submitter is not None:

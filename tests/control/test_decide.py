@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.control.decide import Finish, Limits, StopDispatch, Submit, SweepState, TrialStatus, decide
+from core.control.decide import Finish, Limits, StopDispatch, SweepState, TrialStatus, decide
 from core.control.derive import UnitStatus
-from core.control.ports import Grant, Job, JobAnswer, Room
+from core.control.ports import Grant, Job, JobAnswer, Room, Submit
 from core.definition.plan import PlannedTrial, Shape
 
 CPU = Shape()

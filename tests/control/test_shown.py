@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from core.control.decide import Submit, SweepState, TrialStatus
+from core.control.decide import SweepState, TrialStatus
 from core.control.derive import AttemptView, UnitStatus, derive
+from core.control.ports import Submit
 from core.control.tick import _shown
 from core.definition.plan import PlannedTrial, Shape
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.control.decide import Limits, Submit, decide
+from core.control.decide import Limits, decide
+from core.control.ports import Submit
 from core.control.read import Reader
 from core.control.tick import SweepReader, hold_back
 from core.definition.plan import PlannedTrial, Shape

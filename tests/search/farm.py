@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.control.ports import NOTHING_YET, Grant, Job, Room, Shown
+from core.control.ports import NOTHING_YET, Job, Room, Shown, Submit
 from core.control.search.study import SearchState
 from core.control.tick import SweepReader, TickResult, tick
 from core.definition import load
@@ -53,16 +53,7 @@ class Submitter:
     def room(self, shape: Shape) -> Room:
         return Room()
 
-    def submit(
-        self,
-        sweep: str,
-        revision: int,
-        shape: Shape,
-        count: int,
-        shown: Shown = NOTHING_YET,
-        grant: Grant | None = None,
-        after: int | None = None,
-    ) -> list[str]:
+    def submit(self, sweep: str, revision: int, wanted: Submit, shown: Shown = NOTHING_YET, after: int | None = None) -> list[str]:
         return []
 
     def withdraw(self, jobs: Sequence[Job]) -> None:

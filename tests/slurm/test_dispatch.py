@@ -16,6 +16,7 @@ from fake_slurm import FakeSlurm, Task
 from toy_worker import plan_of, registered
 
 from core.control.jobs import jobs_of, names_of
+from core.control.ports import Submit
 from core.control.tick import SweepReader, tick
 from core.definition.plan import Shape
 from core.errors import EnvironmentFault
@@ -52,6 +53,15 @@ def submitter(place: Workspace, slurm: FakeSlurm, **profile: object) -> SlurmSub
     return SlurmSubmitter(place, cluster, "nowhere:main", ask=slurm.ask, clock=slurm.clock, wall=slurm.clock)
 
 
+def refused(place: Workspace, slurm: FakeSlurm, words: str) -> SlurmSubmitter:
+    """A submitter whose every sbatch is refused with these words."""
+    reply = Reply(1, "", words)
+    return SlurmSubmitter(
+        place, Cluster("test", Profile(kind="slurm")), "nowhere:main", clock=slurm.clock,
+        ask=lambda command: reply if "sbatch" in command else slurm.ask(command),
+    )  # fmt: skip
+
+
 def states(place: Workspace, scheduler: SlurmScheduler) -> list[tuple[bool, str | None]]:
     jobs = jobs_of(place, "s")
     answers = scheduler.poll(jobs)
@@ -59,7 +69,7 @@ def states(place: Workspace, scheduler: SlurmScheduler) -> list[tuple[bool, str 
 
 
 def test_workers_above_the_array_size_are_several_arrays(place: Workspace, slurm: FakeSlurm) -> None:
-    assert len(submitter(place, slurm).submit("s", 1, Shape(gpus=1), 5)) == 5
+    assert len(submitter(place, slurm).submit("s", 1, Submit(Shape(gpus=1), 5))) == 5
     assert [task.id for task in slurm.tasks] == ["10_0", "10_1", "10_2", "11_0", "11_1"]
     assert [job.job_id for job in jobs_of(place, "s")] == [task.id for task in slurm.tasks]
     assert all(task.name.startswith("rs-s-000") and task.gpus == 1 for task in slurm.tasks)
@@ -68,39 +78,35 @@ def test_workers_above_the_array_size_are_several_arrays(place: Workspace, slurm
 def test_a_full_queue_takes_what_fits_and_the_rest_later(place: Workspace, slurm: FakeSlurm) -> None:
     slurm.submit_limit = 3
     given = submitter(place, slurm)
-    assert len(given.submit("s", 1, Shape(), 5)) == 3
+    assert len(given.submit("s", 1, Submit(Shape(), 5))) == 3
     assert given.trouble is not None and "queue is full" in given.trouble
     asked = len(slurm.asked)
-    assert given.submit("s", 1, Shape(), 2) == [], "it waits before it asks again"
+    assert given.submit("s", 1, Submit(Shape(), 2)) == [], "it waits before it asks again"
     assert len(slurm.asked) == asked
     slurm.advance(3600)
-    assert len(given.submit("s", 1, Shape(), 2)) == 2
+    assert len(given.submit("s", 1, Submit(Shape(), 2))) == 2
 
 
 def test_a_controller_that_does_not_answer_leaves_the_folders_for_a_poll(place: Workspace, slurm: FakeSlurm) -> None:
     given = submitter(place, slurm)
     given.array_size()
     slurm.down = True
-    assert given.submit("s", 1, Shape(), 2) == []
+    assert given.submit("s", 1, Submit(Shape(), 2)) == []
     assert len(jobs_of(place, "s")) == 2
     scheduler = SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock)
     assert [answer.alive for answer in scheduler.poll(jobs_of(place, "s")).values()] == [True, True], "silence"
     slurm.down = False
     slurm.advance(RETRY_SECONDS)
     assert scheduler.poll(jobs_of(place, "s")) == {}, "the queue has no array of this name: it never arrived"
-    assert len(given.submit("s", 1, Shape(), 2)) == 2
+    assert len(given.submit("s", 1, Submit(Shape(), 2))) == 2
 
 
 def test_what_slurm_refuses_as_such_is_an_error_and_leaves_nothing(
     place: Workspace, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refusal = Reply(1, "", "sbatch: error: invalid partition specified: lov")
-    given = SlurmSubmitter(
-        place, Cluster("test", Profile(kind="slurm")), "nowhere:main", clock=slurm.clock,
-        ask=lambda words: refusal if "sbatch" in words else slurm.ask(words),
-    )  # fmt: skip
+    given = refused(place, slurm, "sbatch: error: invalid partition specified: lov")
     with pytest.raises(EnvironmentFault, match="SLURM refuses the workers") as caught:
-        given.submit("s", 1, Shape(), 1)
+        given.submit("s", 1, Submit(Shape(), 1))
     assert caught.value.found == "invalid partition specified: lov"
     assert jobs_of(place, "s") == []
 
@@ -109,49 +115,46 @@ def test_what_slurm_refuses_as_such_is_an_error_and_leaves_nothing(
 def test_a_job_that_no_limit_will_ever_allow_is_an_error_and_no_full_queue(place: Workspace, slurm: FakeSlurm, limit: str) -> None:
     # the words of a real SLURM 22.05
     text = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-    refusal = Reply(1, "", f"sbatch: error: {limit}\nsbatch: error: {text}")
-    given = SlurmSubmitter(
-        place, Cluster("test", Profile(kind="slurm")), "nowhere:main", clock=slurm.clock,
-        ask=lambda words: refusal if "sbatch" in words else slurm.ask(words),
-    )  # fmt: skip
+    given = refused(place, slurm, f"sbatch: error: {limit}\nsbatch: error: {text}")
     with pytest.raises(EnvironmentFault, match="SLURM refuses the workers") as caught:
-        given.submit("s", 1, Shape(), 5)
+        given.submit("s", 1, Submit(Shape(), 5))
     assert limit in (caught.value.found or "")
 
 
 def test_a_queue_that_was_full_is_tried_with_one(place: Workspace, slurm: FakeSlurm) -> None:
     slurm.submit_limit = 1
     given = submitter(place, slurm)
-    assert len(given.submit("s", 1, Shape(), 64)) == 1
+    assert len(given.submit("s", 1, Submit(Shape(), 64))) == 1
     for _ in range(3):
         before = slurm.asked.count("sbatch")
         slurm.advance(RETRY_SECONDS)
         slurm.tasks[0].state = "RUNNING"
-        assert given.submit("s", 1, Shape(), 63) == []
+        assert given.submit("s", 1, Submit(Shape(), 63)) == []
         assert slurm.asked.count("sbatch") == before + 1, "not six halves of it"
 
 
 def test_of_two_passes_over_the_same_state_one_starts_workers(place: Workspace, slurm: FakeSlurm) -> None:
     one, other = submitter(place, slurm), submitter(place, slurm)
-    assert len(one.submit("s", 1, Shape(), 4, after=0)) == 4
-    assert other.submit("s", 1, Shape(), 4, after=0) == [], "it decided before it could know of those"
-    assert len(other.submit("s", 1, Shape(), 2, after=4)) == 2
+    assert len(one.submit("s", 1, Submit(Shape(), 4), after=0)) == 4
+    assert other.submit("s", 1, Submit(Shape(), 4), after=0) == [], "it decided before it could know of those"
+    assert len(other.submit("s", 1, Submit(Shape(), 2), after=4)) == 2
     assert len(slurm.tasks) == 6
 
 
 def test_workers_that_died_without_a_word_do_not_fill_the_queue_for_ever(place: Workspace, slurm: FakeSlurm) -> None:
     slurm.nodes = {"node1": 8}
     given = submitter(place, slurm, limits={"submitted": 4}, time="1h")
-    assert len(given.submit("other", 1, Shape(), 4)) == 4
-    assert given.submit("s", 1, Shape(), 2) == [] and given.trouble == "4 workers of this workspace wait or run, limits.submitted is 4"
+    assert len(given.submit("other", 1, Submit(Shape(), 4))) == 4
+    assert given.submit("s", 1, Submit(Shape(), 2)) == []
+    assert given.trouble == "4 workers of this workspace wait or run, limits.submitted is 4"
     slurm.advance(7200)
     assert not any((place.jobs / name / "ended.json").exists() for name in names_of(place)), "nobody has asked for them"
-    assert len(given.submit("s", 1, Shape(), 2)) == 2
+    assert len(given.submit("s", 1, Submit(Shape(), 2))) == 2
 
 
 def test_the_life_of_a_job_from_waiting_to_its_end(place: Workspace, slurm: FakeSlurm) -> None:
     slurm.nodes = {"node1": 1}
-    submitter(place, slurm, time="1h").submit("s", 1, Shape(gpus=1), 2)
+    submitter(place, slurm, time="1h").submit("s", 1, Submit(Shape(gpus=1), 2))
     scheduler = SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock)
     slurm.advance(60)
     assert [task.state for task in slurm.tasks] == ["RUNNING", "PENDING"]
@@ -172,7 +175,7 @@ def test_a_worker_is_warned_before_its_limit_and_killed_at_it(tmp_path: Path, mo
             seen.append(slurm.now - (task.began or 0))
 
     slurm = FakeSlurm(tmp_path, monkeypatch, deaf)
-    submitter(place, slurm, time="10min", signal_lead="2min").submit("s", 1, Shape(), 1)
+    submitter(place, slurm, time="10min", signal_lead="2min").submit("s", 1, Submit(Shape(), 1))
     slurm.advance(3600)
     assert seen == [480.0]
     assert slurm.tasks[0].state == "TIMEOUT" and (slurm.tasks[0].ended or 0) - (slurm.tasks[0].began or 0) == 600
@@ -184,17 +187,17 @@ def test_no_worker_asks_for_more_than_its_partition_allows(place: Workspace, slu
     slurm.partition["MaxTime"] = "06:00:00"
     given = submitter(place, slurm)
     assert given.room(Shape(time=86_400.0)).seconds == 6 * 3600
-    given.submit("s", 1, Shape(time=86_400.0), 1)
-    given.submit("s", 1, Shape(), 1)
-    submitter(place, slurm, max_time="2h").submit("s", 1, Shape(time=86_400.0), 1)
+    given.submit("s", 1, Submit(Shape(time=86_400.0), 1))
+    given.submit("s", 1, Submit(Shape(), 1))
+    submitter(place, slurm, max_time="2h").submit("s", 1, Submit(Shape(time=86_400.0), 1))
     assert [task.options["time"] for task in slurm.tasks] == ["360", "240", "120"]
     record = json.loads((place.jobs / "rs-s-0001" / "job.json").read_text())
     assert (record["limit"], record["usual"], record["most"]) == (21_600.0, 21_600.0, 21_600.0)
 
 
 def test_jobs_of_a_node_that_dies_come_back_only_where_the_profile_says_so(place: Workspace, slurm: FakeSlurm) -> None:
-    submitter(place, slurm, sbatch={"requeue": "true"}).submit("s", 1, Shape(gpus=1), 1)
-    submitter(place, slurm).submit("t", 1, Shape(gpus=1), 1)
+    submitter(place, slurm, sbatch={"requeue": "true"}).submit("s", 1, Submit(Shape(gpus=1), 1))
+    submitter(place, slurm).submit("t", 1, Submit(Shape(gpus=1), 1))
     slurm.advance(10)
     slurm.fail_node("node1")
     assert [task.state for task in slurm.tasks] == ["PENDING", "NODE_FAIL"]
@@ -269,7 +272,7 @@ def test_tasks_that_were_forgotten_while_their_array_lives_are_known_to_have_end
         yield 1e6
 
     slurm = FakeSlurm(tmp_path, monkeypatch, lasting, nodes={"node1": 8}, accounting=False)
-    submitter(place, slurm, time="12h").submit("s", 1, Shape(gpus=1), 8)
+    submitter(place, slurm, time="12h").submit("s", 1, Submit(Shape(gpus=1), 8))
     slurm.advance(60)
     for task in slurm.tasks[:5]:
         slurm._end(task, "NODE_FAIL")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fake_slurm import FakeSlurm, Task
 
-from core.control.decide import Finish, Limits, Submit, SweepState, TrialStatus, Withdraw, decide
+from core.control.decide import Finish, Limits, SweepState, TrialStatus, Withdraw, decide
 from core.control.derive import UnitStatus
 from core.control.jobs import jobs_of
-from core.control.ports import Job, JobAnswer, Shown
+from core.control.ports import Job, JobAnswer, Shown, Submit
 from core.definition.plan import PlannedTrial, Shape
 from core.workspace.layout import Workspace
 from slurm.cluster import RETRY_SECONDS, SlurmSubmitter, sized
@@ -59,7 +59,7 @@ def test_a_withdrawn_worker_leaves_the_queue_and_is_asked_for_once(
     slurm = FakeSlurm(tmp_path, monkeypatch, works, nodes={"node1": 1})
     place = Workspace.open(workspace, create=True)
     submitter = SlurmSubmitter(place, Cluster("test", Profile(kind="slurm")), "nowhere:main", ask=slurm.ask, clock=slurm.clock)
-    submitter.submit("s", 1, CPU, 3)
+    submitter.submit("s", 1, Submit(CPU, 3))
     slurm.advance(10)
     scheduler = SlurmScheduler(60, ask=slurm.ask, clock=slurm.clock)
     waiting = [found for found in jobs_of(place, "s") if next(t for t in slurm.tasks if t.id == found.job_id).state == "PENDING"]

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from core.control.ports import Submit
 from core.definition.plan import Shape
 from core.workspace.layout import Workspace
 from slurm import dispatch
@@ -139,5 +140,5 @@ def test_submissions_and_what_they_must_know_are_counted(tmp_path: Path, workspa
     monkeypatch.setenv("PATH", str(binaries), prepend=":")
     place = Workspace.open(workspace, create=True)
     submitter = dispatch.submitter(place, Cluster("c", Profile(kind="slurm")), "nowhere:main", 2)
-    assert submitter.submit("s", 1, Shape(), 2)
+    assert submitter.submit("s", 1, Submit(Shape(), 2))
     assert len(SharedCalls(12).noted.read_text().split()) == 3, "sbatch, and MaxArraySize and the partition's limit before it"

@@ -12,6 +12,7 @@ from conftest import ARRAY_SIZE, PROFILE, SLOW, ClusterStudy
 from tests_launch import DEFINITION, Study, short, wait_for
 
 from core.control.jobs import jobs_of
+from core.control.ports import Submit
 from core.control.tick import SweepReader, tick
 from core.definition.plan import PlannedTrial, Shape
 from core.workspace.layout import Workspace
@@ -147,7 +148,7 @@ def test_an_array_that_was_submitted_and_not_recorded_is_found_by_its_name(
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
     workspace = Workspace.open(tmp_path / "runs", create=True)
     profile = Profile.model_validate({"kind": "slurm", "partition": "low", "setup": ["touch began-$SLURM_ARRAY_TASK_ID", "sleep 60"]})
-    keys = SlurmSubmitter(workspace, Named("test", profile), "nowhere:main").submit("s", 1, Shape(), 2)
+    keys = SlurmSubmitter(workspace, Named("test", profile), "nowhere:main").submit("s", 1, Submit(Shape(), 2))
     assert len(keys) == 2
     for key in keys:
         (workspace.jobs / key / "submitted.json").unlink()  # as a crash right after sbatch leaves it
@@ -171,10 +172,10 @@ def test_more_workers_than_an_array_may_have_are_several_arrays(tmp_path: Path, 
     workspace = Workspace.open(tmp_path / "runs", create=True)
     profile = Profile.model_validate({"kind": "slurm", "partition": "low", "setup": ["exit 0"], "limits": {"submitted": 8}})
     submitter = SlurmSubmitter(workspace, Named("test", profile), "nowhere:main")
-    assert len(submitter.submit("s", 1, Shape(gpus=1), 5)) == 5
+    assert len(submitter.submit("s", 1, Submit(Shape(gpus=1), 5))) == 5
     ids = [job.job_id for job in jobs_of(workspace, "s")]
     assert [str(job_id).partition("_")[2] for job_id in ids] == ["0", "1", "2", "0", "1"]
-    assert len(submitter.submit("s", 1, Shape(gpus=1), 5)) == 3, "limits.submitted"
+    assert len(submitter.submit("s", 1, Submit(Shape(gpus=1), 5))) == 3, "limits.submitted"
 
 
 def test_trials_share_what_a_worker_takes_of_a_node(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

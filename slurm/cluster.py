@@ -287,7 +287,7 @@ class SlurmSubmitter:
     def _reserve(self, sweep: str, revision: int, shape: Shape, count: int, after: int, night: _Night | None) -> list[Path]:
         """Make the job folders of the next numbers; who submits for the same state at the same time finds the first one taken."""
         folders: list[Path] = []
-        while len(folders) < count and (folders or last_of(self.workspace, sweep) <= after):
+        while len(folders) < count:
             folder = self.workspace.jobs / f"rs-{sweep}-{after + len(folders) + 1:04d}"
             try:
                 folder.mkdir(mode=0o700)

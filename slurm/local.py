@@ -132,9 +132,7 @@ class LocalSubmitter:
     def submit(self, sweep: str, revision: int, wanted: Submit, shown: Shown = NOTHING_YET, after: int | None = None) -> list[str]:
         """Start up to as many workers as are wanted; the exclusive making of a job's folder keeps two submitters apart."""
         keys: list[str] = []
-        last = last_of(self.workspace, sweep)
-        if after is not None and last > after:
-            return []
+        last = last_of(self.workspace, sweep) if after is None else after
         try:
             for number in range(last + 1, last + wanted.count + 1):
                 folder = self._reserve(sweep, revision, wanted.shape, wanted.grant, number)

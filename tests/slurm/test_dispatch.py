@@ -23,6 +23,7 @@ from core.errors import EnvironmentFault
 from core.workspace.launched import note_launch
 from core.workspace.layout import Workspace
 from slurm.cluster import RETRY_SECONDS, SlurmSubmitter
+from slurm.local import LocalSubmitter
 from slurm.polling import Reply, SlurmScheduler
 from slurm.profile import Cluster, Profile
 from sweeps import wiring
@@ -139,6 +140,14 @@ def test_of_two_passes_over_the_same_state_one_starts_workers(place: Workspace, 
     assert other.submit("s", 1, Submit(Shape(), 4), after=0) == [], "it decided before it could know of those"
     assert len(other.submit("s", 1, Submit(Shape(), 2), after=4)) == 2
     assert len(slurm.tasks) == 6
+
+
+def test_on_this_machine_too_one_of_two_passes_starts_workers(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalSubmitter, "_start", lambda self, folder: None)
+    one, other = LocalSubmitter(place, "nowhere:main", 4), LocalSubmitter(place, "nowhere:main", 4)
+    assert len(one.submit("s", 1, Submit(Shape(), 2), after=0)) == 2
+    assert other.submit("s", 1, Submit(Shape(), 2), after=0) == []
+    assert len(other.submit("s", 1, Submit(Shape(), 1), after=2)) == 1
 
 
 def test_workers_that_died_without_a_word_do_not_fill_the_queue_for_ever(place: Workspace, slurm: FakeSlurm) -> None:
